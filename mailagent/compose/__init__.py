@@ -1,0 +1,1 @@
+"""The interactive client: draft, prompt, submit."""

@@ -1,0 +1,1 @@
+"""Who receives mail here: the whitelist, behind C{IDirectory}."""

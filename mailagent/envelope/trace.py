@@ -1,0 +1,97 @@
+"""The header fields a server puts ahead of a message: trace fields and, for a bare text, an envelope's worth.
+
+All functions return LF-ended header lines as bytes, ready to be written to a Maildir file.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from email.utils import formatdate
+
+import attrs
+
+from mailagent.envelope.address import Address
+
+#: A header field's name and colon. White space before the colon is obsolete but legal (RFC 5322 section 4.5).
+_FIELD = re.compile(rb"[\x21-\x39\x3b-\x7e]+[ \t]*:")
+_DOMAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?)*\Z")
+_LITERAL = re.compile(r"\[[0-9A-Za-z:.-]+\]\Z")
+#: A line longer than this has not shown itself to be a header field (RFC 5322 section 2.1.1 allows 998).
+FIRST_LINE_LIMIT = 998
+
+
+@attrs.frozen
+class Client:
+    """Who is at the other end of a session, as the C{Received} field will tell it.
+
+    C{address} is the peer's IP address in canonical text form, or C{""} for a local socket; C{tls} a
+    phrase such as C{"TLSv1.3 with cipher TLS_AES_256_GCM_SHA384"}, or C{""} without TLS.
+    """
+
+    address: str
+    helo: str = ""
+    protocol: str = "SMTP"
+    tls: str = ""
+
+
+def address_literal(address: str) -> str:
+    """An IP address in the brackets of RFC 5321 section 4.1.3; C{"[unknown]"} for what is none."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return "[unknown]"
+    return f"[IPv6:{parsed}]" if parsed.version == 6 else f"[{parsed}]"
+
+
+def received(client: Client, hostname: str, message_id: str, recipients: Sequence[Address], timestamp: float) -> bytes:
+    """The C{Received} field (RFC 5321 section 4.4).
+
+    The C{for} clause stands only with a single recipient: with more it would show one to the others.
+
+    @param timestamp: seconds since the epoch.
+    """
+    literal = address_literal(client.address)
+    named = _DOMAIN.match(client.helo) or _LITERAL.match(client.helo)
+    source = f"{client.helo} ({literal})" if named else literal
+    lines = [f"Received: from {source}"]
+    if client.tls:
+        lines.append(f"\t(using {client.tls})")
+    lines.append(f"\tby {hostname} with {client.protocol} id {message_id}")
+    if len(recipients) == 1:
+        lines.append(f"\tfor <{recipients[0]}>")
+    lines[-1] += ";"
+    lines.append(f"\t{formatdate(timestamp)}")
+    return "".join(line + "\n" for line in lines).encode()
+
+
+def delivery_fields(reverse_path: Address | None, delivered_to: Address, original_to: Address) -> bytes:
+    """C{Return-Path}, C{Delivered-To} and, where the recipient was known by another address, C{X-Original-To}."""
+    fields = f"Return-Path: <{reverse_path or ''}>\nDelivered-To: {delivered_to}\n"
+    if original_to != delivered_to:
+        fields += f"X-Original-To: {original_to}\n"
+    return fields.encode()
+
+
+def begins_with_field(first_line: bytes) -> bool:
+    """Whether a message's first line (or its first L{FIRST_LINE_LIMIT} octets) is a header field's."""
+    return _FIELD.match(first_line) is not None
+
+
+def header_for_text(
+    reverse_path: Address | None,
+    recipients: Sequence[Address],
+    hostname: str,
+    message_id: str,
+    timestamp: float,
+) -> bytes:
+    """A header from the envelope, and the empty line after it, for a message that came without any.
+
+    @param timestamp: seconds since the epoch.
+    """
+    author = reverse_path or Address("MAILER-DAEMON", hostname)
+    to = ",\n\t".join(map(str, recipients))
+    return (
+        f"From: {author}\nTo: {to}\nDate: {formatdate(timestamp)}\nMessage-ID: <{message_id}@{hostname}>\n\n"
+    ).encode()

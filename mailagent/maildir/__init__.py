@@ -1,0 +1,1 @@
+"""Durable local delivery: staging, publishing, power-cut-proof order."""

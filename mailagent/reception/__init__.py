@@ -1,0 +1,1 @@
+"""One transaction: who may send what to whom, stage, commit (C{IMessageDelivery}, C{IMessage})."""

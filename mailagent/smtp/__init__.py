@@ -1,0 +1,1 @@
+"""The wire: grammar, content, session, sender. No policy lives here."""
