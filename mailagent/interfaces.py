@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
+from twisted.internet.defer import Deferred
 from twisted.mail.interfaces import IMessageSMTP
 from zope.interface import Attribute, Interface
+
+from mailagent.envelope.address import Address
+from mailagent.envelope.copy import Copy
+from mailagent.envelope.mailbox import Mailbox
 
 
 class NoSuchHost(LookupError):
@@ -17,17 +24,16 @@ class NoSuchUser(LookupError):
 class IDirectory(Interface):
     """Who receives mail here, and where."""
 
-    def resolve(recipient):  # type: ignore[no-untyped-def]
+    def resolve(recipient: Address) -> tuple[Mailbox, ...] | Deferred[tuple[Mailbox, ...]]:
         """The mailboxes a recipient's mail goes to, aliases expanded.
 
-        @type recipient: L{mailagent.envelope.address.Address}
-        @return: L{mailagent.envelope.mailbox.Mailbox} values, at least one and each once, in a tuple;
+        @return: mailboxes, at least one and each once, in a tuple;
             or a C{Deferred} of it.
         @raise NoSuchHost: not our domain.
         @raise NoSuchUser: our domain, nobody's name.
         """
 
-    def mailboxes():  # type: ignore[no-untyped-def]
+    def mailboxes() -> Iterable[Mailbox]:
         """Every mailbox there is, each once, as an iterable."""
 
 
@@ -42,7 +48,7 @@ class StorageFailed(Exception):
 class MailboxUnwritable(StorageFailed):
     """One mailbox cannot be written now (missing, read-only, not ours): C{mailbox} says which."""
 
-    def __init__(self, mailbox: object, reason: str) -> None:
+    def __init__(self, mailbox: Mailbox, reason: str) -> None:
         super().__init__(reason)
         self.mailbox = mailbox
 
@@ -50,10 +56,9 @@ class MailboxUnwritable(StorageFailed):
 class IContentSink(Interface):
     """Takes a message's content as it arrives, in chunks."""
 
-    def write(content):  # type: ignore[no-untyped-def]
+    def write(content: bytes) -> Deferred[None] | None:
         """Take the next octets of the content: dots unstuffed, line ends LF, chunk borders anywhere.
 
-        @type content: C{bytes}
         @return: C{None}, or a C{Deferred} that fires (never fails) when the next chunk is welcome.
             The writer holds its sender back until then.
         """
@@ -64,27 +69,26 @@ class IStagedBody(IContentSink):
 
     size = Attribute("Octets written so far, as stored (line ends LF).")
 
-    def discard():  # type: ignore[no-untyped-def]
+    def discard() -> None:
         """Forget the content and free what holds it. Safe to call at any time, and again."""
 
 
 class IMailstore(Interface):
     """Durable local delivery."""
 
-    def stage(mailbox):  # type: ignore[no-untyped-def]
+    def stage(mailbox: Mailbox) -> IStagedBody:
         """A new, empty L{IStagedBody}. C{mailbox} (the first recipient's) is where a large one may be kept."""
 
-    def commit(message_id, copies, body):  # type: ignore[no-untyped-def]
+    def commit(message_id: str, copies: Sequence[Copy], body: IStagedBody) -> Deferred[None]:
         """Put a copy in every mailbox, durably, or in none.
 
-        @type message_id: C{str}
-        @param copies: at least one L{mailagent.maildir.copy.Copy}.
-        @type body: L{IStagedBody}; it is discarded when this is done, either way.
+        @param copies: at least one L{Copy}.
+        @param body: it is discarded when this is done, either way.
         @return: a C{Deferred} of C{None}, fired once every copy is on stable storage and visible. It fails
             with L{StorageFull}, L{MailboxUnwritable} or L{StorageFailed}, and then nothing new is visible.
         """
 
-    def probe(mailbox):  # type: ignore[no-untyped-def]
+    def probe(mailbox: Mailbox) -> Deferred[None] | None:
         """C{None} while the mailbox is not known to be unwritable; else a C{Deferred} of C{None} that fails
         with L{MailboxUnwritable} if it still is, after a look in a thread."""
 

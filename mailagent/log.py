@@ -7,10 +7,8 @@ escaped in the readable form; in JSON the encoding does it.
 from __future__ import annotations
 
 import json
-import re
 import signal
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import IO, Any, cast
 
@@ -19,7 +17,6 @@ from constantly import NamedConstant
 from twisted.logger import FileLogObserver, ILogObserver, LogEvent, Logger, LogLevel, formatEvent
 from twisted.python.logfile import LogFile
 
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa1-\ud7ff\ue000-\U0010ffff]")
 #: Longest peer-given string that goes into an event; the rest is cut off.
 _MAX_FACT = 512
 FORMATS = ("text", "json")
@@ -27,7 +24,26 @@ FORMATS = ("text", "json")
 
 def printable(text: str) -> str:
     """C{text} with everything that could move a cursor, end a line or fail to encode escaped, and bounded."""
-    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text[:_MAX_FACT])
+    if len(text) > _MAX_FACT:
+        text = text[: _MAX_FACT - 1] + "…"
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+class _Listed(list[object]):
+    """Several facts under one name: a list in JSON, a row with commas in text."""
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self))
+
+
+def _fact(value: object) -> object:
+    if value is None or isinstance(value, int | float):
+        return value
+    if isinstance(value, list | tuple):
+        return _Listed(map(_fact, value))
+    return printable(str(value))
 
 
 @attrs.frozen
@@ -39,8 +55,8 @@ class Event:
     level: NamedConstant = LogLevel.info
 
     def __call__(self, log: Logger, **facts: object) -> None:
-        """Emit the event; strings among the facts are made printable."""
-        safe = {key: printable(value) if isinstance(value, str) else value for key, value in facts.items()}
+        """Emit the event. Facts that are neither numbers nor lists of facts are told as printable text."""
+        safe = {key: _fact(value) for key, value in facts.items()}
         log.emit(self.level, self.format, event=self.name, **safe)
 
 
@@ -53,10 +69,12 @@ RECIPIENT_REFUSED = Event("recipient_refused", "{id} recipient <{recipient}> ref
 MESSAGE_STORED = Event(
     "message_stored", "{id} stored from <{sender}> for {recipients}, {size} octets in {seconds:.3f} s"
 )
-MESSAGE_REFUSED = Event("message_refused", "{id} message from <{sender}> for {recipients} refused: {reply}")
+MESSAGE_ABANDONED = Event("message_abandoned", "{id} from <{sender}> for {recipients} not received whole")
 MESSAGE_FAILED = Event("message_failed", "{id} not stored from <{sender}> for {recipients}: {reason}", LogLevel.error)
 MAILBOX_UNWRITABLE = Event("mailbox_unwritable", "mailbox {mailbox} cannot be written: {reason}", LogLevel.error)
 MAILBOX_RECOVERED = Event("mailbox_recovered", "mailbox {mailbox} can be written again")
+COMMAND_SENT = Event("command_sent", "sent: {command}", LogLevel.debug)
+REPLY_RECEIVED = Event("reply_received", "received: {reply}", LogLevel.debug)
 LEFTOVERS_REMOVED = Event("leftovers_removed", "removed {count} left-over files from {mailbox}/tmp")
 ERROR = Event("error", "{what}: {reason}", LogLevel.error)
 STOPPING = Event("stopping", "stopping: {sessions} open, {busy} in a transaction, at most {seconds:g} s")
@@ -101,18 +119,13 @@ def _time(event: LogEvent) -> str:
     return moment.isoformat(timespec="milliseconds")
 
 
-def observer_factory(log_format: str, logfile: str | None) -> Callable[[], ILogObserver]:
-    """What twistd calls to get its observer.
+def observer(log_format: str, logfile: str | None) -> ILogObserver:
+    """The observer that writes the log.
 
     @param log_format: one of L{FORMATS}.
     @param logfile: a path, or C{None} or C{"-"} for standard output. SIGUSR1 starts a new file.
     """
-    formatter = {"text": format_text, "json": format_json}[log_format]
-
-    def make() -> ILogObserver:
-        return FileLogObserver(_open(logfile), formatter)
-
-    return make
+    return FileLogObserver(_open(logfile), {"text": format_text, "json": format_json}[log_format])
 
 
 def _open(logfile: str | None) -> IO[Any]:

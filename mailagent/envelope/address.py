@@ -10,6 +10,8 @@ import idna
 
 _DOT_STRING = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*\Z")
 
+_MAX_DOMAIN = 255  # RFC 5321 section 4.5.3.1.2
+
 
 @lru_cache(maxsize=4096)
 def canonical_domain(domain: str) -> str:
@@ -19,6 +21,8 @@ def canonical_domain(domain: str) -> str:
 
     @raise ValueError: C{domain} is not a domain name, as IDNA understands it.
     """
+    if len(domain) > _MAX_DOMAIN:
+        raise ValueError("a domain name is at most 255 octets")
     if domain.startswith("["):
         return domain.lower()
     if domain.isascii() and "xn--" not in domain.lower():

@@ -6,7 +6,7 @@ import re
 
 import attrs
 
-_STATUS = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?: +|\Z)")
+_STATUS = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?: +|\Z)", re.ASCII)
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 #: RFC 5321 section 4.5.3.1.5: a reply line is at most 512 octets, code and CRLF included.
 _MAX_TEXT = 480

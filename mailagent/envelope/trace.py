@@ -8,7 +8,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
-from email.utils import formatdate
+from datetime import UTC, datetime
+from email.utils import format_datetime
 
 import attrs
 
@@ -36,10 +37,14 @@ class Client:
     tls: str = ""
 
 
+def _date(timestamp: float) -> str:
+    return format_datetime(datetime.fromtimestamp(timestamp, UTC))
+
+
 def address_literal(address: str) -> str:
-    """An IP address in the brackets of RFC 5321 section 4.1.3; C{"[unknown]"} for what is none."""
+    """An IP address in the brackets of RFC 5321 section 4.1.3, without a zone; C{"[unknown]"} for what is none."""
     try:
-        parsed = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return "[unknown]"
     return f"[IPv6:{parsed}]" if parsed.version == 6 else f"[{parsed}]"
@@ -62,14 +67,14 @@ def received(client: Client, hostname: str, message_id: str, recipients: Sequenc
     if len(recipients) == 1:
         lines.append(f"\tfor <{recipients[0]}>")
     lines[-1] += ";"
-    lines.append(f"\t{formatdate(timestamp)}")
+    lines.append(f"\t{_date(timestamp)}")
     return "".join(line + "\n" for line in lines).encode()
 
 
 def delivery_fields(reverse_path: Address | None, delivered_to: Address, original_to: Address) -> bytes:
     """C{Return-Path}, C{Delivered-To} and, where the recipient was known by another address, C{X-Original-To}."""
     fields = f"Return-Path: <{reverse_path or ''}>\nDelivered-To: {delivered_to}\n"
-    if original_to != delivered_to:
+    if str(original_to).lower() != str(delivered_to).lower():
         fields += f"X-Original-To: {original_to}\n"
     return fields.encode()
 
@@ -93,5 +98,5 @@ def header_for_text(
     author = reverse_path or Address("MAILER-DAEMON", hostname)
     to = ",\n\t".join(map(str, recipients))
     return (
-        f"From: {author}\nTo: {to}\nDate: {formatdate(timestamp)}\nMessage-ID: <{message_id}@{hostname}>\n\n"
+        f"From: {author}\nTo: {to}\nDate: {_date(timestamp)}\nMessage-ID: <{message_id}@{hostname}>\n\n"
     ).encode()

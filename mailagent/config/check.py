@@ -1,0 +1,113 @@
+"""Checks across settings: what is right by itself and wrong together.
+
+They run on what could be structured. A complaint that would only echo an earlier one (the list of users is
+missing because it was no list) is left out: C{broken} holds the paths already complained about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from mailagent.config.problems import Path, Problem, dotted, one_of, shown
+from mailagent.config.schema import Config, HostSettings
+from mailagent.config.values import user_key
+from mailagent.envelope.address import canonical_domain
+
+
+def check(config: Config, broken: Collection[Path]) -> Iterator[Problem]:
+    """All that is wrong between the settings of C{config}."""
+    yield from _somebody(config, broken)
+    yield from _users(("whitelist",), config.whitelist, broken)
+    for host, settings in config.hosts.items():
+        if not settings.users and not _touched(("hosts", host), broken):
+            yield Problem(("hosts", host, "users"), "list at least one user")
+        yield from _users(("hosts", host), settings, broken)
+    yield from _hosts(config)
+    yield from _paths(config)
+    yield from _listeners(config, broken)
+
+
+def _touched(path: Path, broken: Collection[Path]) -> bool:
+    return any(at[: len(path)] == path for at in broken)
+
+
+def _somebody(config: Config, broken: Collection[Path]) -> Iterator[Problem]:
+    """A whitelist has hosts and users, or there is none and [hosts] stands in for it."""
+    if _touched(("whitelist",), broken):
+        return
+    whitelist = config.whitelist
+    absent = not (
+        whitelist.hosts or whitelist.users or whitelist.aliases or whitelist.catch_all or whitelist.postmaster
+    )
+    if absent:
+        if not config.hosts and not _touched(("hosts",), broken):
+            yield Problem((), "neither [whitelist] nor [hosts] is given: list at least one host and one user")
+        return
+    if not whitelist.hosts:
+        yield Problem(("whitelist", "hosts"), "list at least one host")
+    if not whitelist.users:
+        yield Problem(("whitelist", "users"), "list at least one user")
+
+
+def _users(path: Path, settings: HostSettings, broken: Collection[Path]) -> Iterator[Problem]:
+    """One host's names: each stands for one thing, and leads to a user who is listed."""
+    users = {user_key(user) for user in settings.users}
+    if not users:
+        return
+    yield from _twice((*path, "users"), settings.users)
+    yield from _twice((*path, "aliases"), settings.aliases)
+    named: list[tuple[Path, str]] = []
+    for alias, targets in settings.aliases.items():
+        if user_key(alias) in users:
+            yield Problem((*path, "aliases", alias), "a user of that name is listed, and would never get mail")
+        if not targets and not _touched((*path, "aliases", alias), broken):
+            yield Problem((*path, "aliases", alias), "list at least one user")
+        named += [((*path, "aliases", alias), target) for target in targets]
+    for setting in ("catch_all", "postmaster"):
+        if (user := getattr(settings, setting)) is not None:
+            named.append(((*path, setting), user))
+    for at, user in named:
+        if user_key(user) not in users:
+            allowed = one_of(settings.users)
+            yield Problem(at, f"expected one of {dotted((*path, 'users'))} ({allowed}), found {shown(user)}")
+
+
+def _twice(path: Path, names: Iterable[str]) -> Iterator[Problem]:
+    seen: dict[str, str] = {}
+    for name in names:
+        first = seen.setdefault(user_key(name), name)
+        if first is not name:
+            yield Problem(path, f"{shown(name)} is the same name as {shown(first)}")
+
+
+def _hosts(config: Config) -> Iterator[Problem]:
+    """A host stands in one place: in the whitelist, or in a table of its own."""
+    places: list[tuple[Path, str]] = [(("whitelist", "hosts"), host) for host in config.whitelist.hosts]
+    places += [(("hosts", host), host) for host in config.hosts]
+    seen: dict[str, Path] = {}
+    for path, host in places:
+        key = canonical_domain(host)
+        if key in seen:
+            yield Problem(path, f"{shown(host)} is already listed in {dotted(seen[key])}")
+        seen.setdefault(key, path)
+
+
+def _paths(config: Config) -> Iterator[Problem]:
+    """A [hosts] table's mailboxes are in a directory named for the host: no Maildir may be that directory."""
+    hosts = {canonical_domain(host): host for host in config.hosts}
+    for user in config.whitelist.users:
+        if (host := hosts.get(user_key(user))) is not None:
+            yield Problem(
+                ("whitelist", "users"),
+                f"the mailbox of {shown(user)} would hold those of {dotted(('hosts', host))}: use another name",
+            )
+
+
+def _listeners(config: Config, broken: Collection[Path]) -> Iterator[Problem]:
+    if not config.listen and not _touched(("listen",), broken):
+        yield Problem(("listen",), "list at least one listener, or leave it out")
+    seen = set()
+    for listener in config.listen:
+        if listener.endpoint in seen:
+            yield Problem(("listen",), f"{shown(listener.endpoint)} is listed twice")
+        seen.add(listener.endpoint)

@@ -1,0 +1,62 @@
+"""What is wrong with a configuration: each mistake by its path, in words an operator can act on."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+
+import attrs
+
+Path = tuple[str | int, ...]
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
+_MAX_SHOWN = 80
+
+
+@attrs.frozen
+class Problem:
+    """One mistake: where (keys and list positions from the top), and what is wrong or allowed there."""
+
+    path: Path
+    message: str
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. C{lines} holds one line for each mistake, ready to be printed."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.lines = tuple(lines)
+        super().__init__("\n".join(self.lines))
+
+
+def printable(text: str) -> str:
+    """C{text} with what cannot be shown on a line of a terminal escaped."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def shown(value: object) -> str:
+    """A value as TOML would have it, on one line and not too long."""
+    if isinstance(value, str | int | float | list | dict):
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    else:
+        text = str(value)
+    text = printable(text)
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
+
+
+def dotted(path: Path) -> str:
+    """A path as TOML writes keys, with positions in brackets: C{hosts."example.org".users[1]}."""
+    text = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        else:
+            text += ("." if text else "") + (step if _BARE_KEY.match(step) else shown(step))
+    return text
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Some names in a row, the rest as an ellipsis when there are many."""
+    listed = list(names)
+    return ", ".join(map(shown, listed[:10])) + (", …" if len(listed) > 10 else "")

@@ -1,0 +1,149 @@
+"""The settings: every name, type, default and meaning. The converter, the reference and the reader all use this one.
+
+Values are frozen. A setting's meaning stands in its attrs metadata under C{doc}, so that it reaches the operator;
+C{shown} there replaces a default that only the running machine can tell.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from mailagent.config import values
+from mailagent.config.values import Count, Domain, Duration, Endpoint, Path, Role, Size, Targets, UserName
+
+BUILT_IN = "built-in default"
+
+
+def _doc(meaning: str, *, shown: str | None = None) -> dict[str, str | None]:
+    return {"doc": meaning, "shown": shown}
+
+
+def machine_name() -> Domain:
+    """This machine's fully qualified name, else its plain name, else C{"localhost"}: the first that is one."""
+    qualified, plain = socket.getfqdn(), socket.gethostname()
+    candidates = (plain, qualified) if qualified.startswith("localhost") else (qualified, plain)
+    for name in candidates:
+        try:
+            return Domain(values.domain(name))
+        except ValueError:
+            continue
+    return Domain("localhost")
+
+
+@attrs.frozen
+class HostSettings:
+    """Who receives mail at one host, when hosts differ. Mailboxes are at `<path>/<host>/<user>`."""
+
+    users: tuple[UserName, ...] = attrs.field(
+        default=(),
+        metadata=_doc("Who has a mailbox. Letter case does not matter; mail for `user+tag` goes to `user`."),
+    )
+    aliases: Mapping[UserName, Targets] = attrs.field(
+        factory=dict,
+        metadata=_doc(
+            'Further names, each for one or several of the `users`: `{ sales = ["ann", "bob"], info = "ann" }`.'
+        ),
+    )
+    catch_all: UserName | None = attrs.field(
+        default=None, metadata=_doc("One of the `users`, who gets the mail for every other name.")
+    )
+    postmaster: UserName | None = attrs.field(
+        default=None,
+        metadata=_doc(
+            "One of the `users`, who gets the mail for `postmaster` (RFC 5321 section 4.5.1), "
+            "unless a user or an alias of that name is listed.",
+            shown="the first of the `users`",
+        ),
+    )
+
+
+@attrs.frozen
+class WhitelistSettings(HostSettings):
+    """Every user at every host, as simple as it gets. Mailboxes are at `<path>/<user>`, whatever the host."""
+
+    hosts: tuple[Domain, ...] = attrs.field(
+        default=(),
+        metadata=_doc(
+            "The domains we take mail for. Letter case does not matter; an internationalised domain may be "
+            "written either way (`bücher.example`, `xn--bcher-kva.example`)."
+        ),
+    )
+
+
+@attrs.frozen
+class MailboxSettings:
+    """Where mail is kept."""
+
+    path: Path = attrs.field(
+        default=Path("mailboxes"),
+        metadata=_doc("The directory that holds the Maildirs. Both are created at start when they are missing."),
+    )
+
+
+@attrs.frozen
+class Listener:
+    """Where we listen: one table for each listener."""
+
+    endpoint: Endpoint = attrs.field(
+        default=Endpoint("tcp:2525:interface=127.0.0.1"),
+        metadata=_doc("A Twisted server endpoint; `systemd:` takes a socket from systemd."),
+    )
+    role: Role = attrs.field(
+        default=Role("mx"), metadata=_doc("What the listener is for: `mx` receives mail for our own hosts.")
+    )
+
+
+@attrs.frozen
+class Limits:
+    """What one peer may ask of us."""
+
+    message_size: Size = attrs.field(
+        default=Size(25 * 1024**2),
+        metadata=_doc("The largest message we take; a larger one is refused (552, RFC 1870)."),
+    )
+    recipients: Count = attrs.field(
+        default=Count(100),
+        metadata=_doc(
+            "Recipients of one message; further ones are told to come back (452, RFC 5321 section 4.5.3.1.10)."
+        ),
+    )
+    errors: Count = attrs.field(
+        default=Count(20), metadata=_doc("Bad commands in one session before it is closed with 421.")
+    )
+    idle_time: Duration = attrs.field(
+        default=Duration(300.0),
+        metadata=_doc("How long a peer may be silent (RFC 5321 section 4.5.3.2.7 asks for at least 5 min)."),
+    )
+    stop_time: Duration = attrs.field(
+        default=Duration(30.0),
+        metadata=_doc("How long transactions that have begun may go on once the server is told to stop."),
+    )
+
+
+@attrs.frozen
+class Config:
+    """All settings, checked. C{source} is the file's absolute path, or L{BUILT_IN}; it is not a setting."""
+
+    hostname: Domain = attrs.field(
+        factory=machine_name,
+        metadata=_doc("The name we greet with and put into trace fields.", shown="this machine's fully qualified name"),
+    )
+    whitelist: WhitelistSettings = attrs.field(factory=WhitelistSettings)
+    hosts: Mapping[Domain, HostSettings] = attrs.field(factory=dict)
+    mailboxes: MailboxSettings = attrs.field(factory=MailboxSettings)
+    listen: tuple[Listener, ...] = attrs.field(default=(Listener(),))
+    limits: Limits = attrs.field(factory=Limits)
+    source: str = attrs.field(default=BUILT_IN)
+
+
+#: Fields that are no settings: they never come from a file.
+NOT_SETTINGS = frozenset({"source"})
+
+
+def settings(cls: type[Any]) -> list[attrs.Attribute[Any]]:
+    """The fields of a schema class that are settings, in order, their types resolved."""
+    return [field for field in attrs.fields(attrs.resolve_types(cls)) if field.name not in NOT_SETTINGS]

@@ -1,0 +1,143 @@
+"""What a setting may hold: one kind of value per type, with the words that tell an operator what is allowed.
+
+A type here is a C{NewType}, so that the schema says C{Domain} and not C{str}; L{KINDS} gives each its L{Kind}.
+The converter and the reference both read from there, so neither can promise what the other does not keep.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from typing import Any, NewType
+
+import attrs
+
+from mailagent.config import units
+from mailagent.envelope.address import canonical_domain
+
+Domain = NewType("Domain", str)
+UserName = NewType("UserName", str)
+Targets = NewType("Targets", tuple[UserName, ...])
+Path = NewType("Path", str)
+Endpoint = NewType("Endpoint", str)
+Role = NewType("Role", str)
+Count = NewType("Count", int)
+Size = NewType("Size", int)
+Duration = NewType("Duration", float)
+
+ROLES = ("mx",)
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+#: RFC 1123 section 2.1; the last label is never all digits, so no IPv4 address passes.
+_DOMAIN = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?!\d+\Z){_LABEL}\Z", re.ASCII)
+_MAX_LOCAL_PART = 64  # RFC 5321 section 4.5.3.1.1
+_ENDPOINT = re.compile(r"([A-Za-z][\w+-]*):.+", re.ASCII)
+_PORT = re.compile(r"(?:port=)?(\d{1,5})", re.ASCII)
+
+
+def user_key(name: str) -> str:
+    """The form in which two spellings of one local part are equal here: NFC, case folded."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def domain(value: object) -> str:
+    """A host's name, kept as it is spelled. U-labels and A-labels will do, an address literal will not."""
+    text = _text(value)
+    if not _DOMAIN.match(canonical_domain(text)):
+        raise ValueError("not a domain name")
+    return text
+
+
+def user_name(value: object) -> str:
+    """A name that is a local part and, as it stands, one safe component of a path."""
+    text = _text(value)
+    if not text.isprintable() or not 0 < len(text.encode()) <= _MAX_LOCAL_PART:
+        raise ValueError("unprintable, empty or too long")
+    if text.startswith(".") or not {"/", "@"}.isdisjoint(text):
+        raise ValueError("not one component of a path, or not a local part")
+    return text
+
+
+def path(value: object) -> str:
+    """A path of the file system, printable because it will be shown."""
+    text = _text(value)
+    if not text or not text.isprintable():
+        raise ValueError("empty or unprintable")
+    return text
+
+
+def endpoint(value: object) -> str:
+    """What may be a server endpoint; for C{tcp} and C{tcp6}, with a port. Only listening tells whether it is one."""
+    text = _text(value)
+    found = _ENDPOINT.fullmatch(text)
+    if found is None or not text.isprintable():
+        raise ValueError("not kind:arguments")
+    if found[1] in ("tcp", "tcp6"):
+        ports = [int(port[1]) for part in re.split(r"(?<!\\):", text) if (port := _PORT.fullmatch(part))]
+        if not ports or max(ports) > 65535:
+            raise ValueError("no port")
+    return text
+
+
+def role(value: object) -> str:
+    """What a listener is for."""
+    if value not in ROLES:
+        raise ValueError("no such role")
+    return _text(value)
+
+
+def count(value: object) -> int:
+    """A positive whole number."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError("not a positive whole number")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("not a string")
+    return value
+
+
+@attrs.frozen
+class Kind:
+    """A kind of value: its C{name} and its C{rule}, in words, and how one is C{read}.
+
+    C{read} takes what TOML gave, of any type, and raises C{ValueError} for all that is not allowed.
+    C{write} gives the text of a value as TOML has it.
+    """
+
+    name: str
+    rule: str
+    read: Callable[[object], Any]
+    write: Callable[[Any], str] = '"{}"'.format
+
+
+KINDS: Mapping[Any, Kind] = {
+    Domain: Kind("a domain name", 'a string such as "example.org"; no address, no port', domain),
+    UserName: Kind(
+        "a user's name",
+        'a string of 1 to 64 octets, printable, without "/" or "@", not beginning with "."',
+        user_name,
+    ),
+    Path: Kind("a path", "a string, not empty, printable", path),
+    Endpoint: Kind(
+        "an endpoint",
+        'a string as Twisted describes servers, such as "tcp:25" or "tcp:2525:interface=127.0.0.1"',
+        endpoint,
+    ),
+    Role: Kind("a role", "one of " + ", ".join(f'"{name}"' for name in ROLES), role),
+    Count: Kind("a count", "a whole number, at least 1", count, str),
+    Size: Kind(
+        "a size",
+        'a string such as "25 MiB" or "10 MB", or octets as a whole number; at least 1',
+        units.size,
+        lambda octets: f'"{units.size_text(octets)}"',
+    ),
+    Duration: Kind(
+        "a time",
+        'a string such as "500 ms", "30 s", "5 min" or "1 h"; longer than zero',
+        units.duration,
+        lambda seconds: f'"{units.duration_text(seconds)}"',
+    ),
+}

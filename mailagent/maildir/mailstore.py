@@ -1,0 +1,95 @@
+"""The mailstore of local Maildirs: stage, commit, and which mailboxes are known to be unwritable.
+
+A commit is one job in a thread (see L{mailagent.maildir.publishing}). A mailbox that cannot be written fails its
+commit, is logged once, and is refused at RCPT from then on (L{Maildirs.probe}) until a look, or a commit,
+finds it well again. A mailbox that vanished is never made anew while we run: it may be a volume that is not mounted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mailagent.envelope.copy import Copy
+from mailagent.envelope.mailbox import Mailbox
+from mailagent.interfaces import IMailstore, IStagedBody, MailboxUnwritable
+from mailagent.log import MAILBOX_RECOVERED, MAILBOX_UNWRITABLE
+from mailagent.maildir.files import FileLayer
+from mailagent.maildir.layout import check
+from mailagent.maildir.publishing import Entry, Publication
+from mailagent.maildir.staging import RunInThread, StagedBody
+
+#: A file name has at most 255 octets, and a mail reader adds its flags.
+_HOST_LIMIT = 128
+
+
+def _host_part(hostname: str) -> str:
+    """The host as it may stand in a Maildir file name, where C{/} and C{:} have a meaning of their own."""
+    return hostname.replace("/", "\\057").replace(":", "\\072")[:_HOST_LIMIT]
+
+
+@implementer(IMailstore)
+@attrs.define(eq=False)
+class Maildirs:
+    """See the module; L{mailagent.interfaces.IMailstore} has the contract.
+
+    @param files: the file layer.
+    @param run_in_thread: calls a function with arguments in a bounded pool of threads; a C{Deferred} of its result.
+    @param hostname: this host, for file names.
+    @param seconds: the time, in seconds since the epoch.
+    """
+
+    _files: FileLayer
+    _run_in_thread: RunInThread
+    _hostname: str = attrs.field(converter=_host_part)
+    _seconds: Callable[[], float]
+    _log: Logger = attrs.field(factory=lambda: Logger("mailagent.maildir"))
+    _unwritable: set[Mailbox] = attrs.field(factory=set, init=False)
+
+    def stage(self, mailbox: Mailbox) -> StagedBody:
+        """A new, empty body, kept with C{mailbox} when it grows large."""
+        return StagedBody(self._files, mailbox, self._run_in_thread)
+
+    def commit(self, message_id: str, copies: Sequence[Copy], body: IStagedBody) -> Deferred[None]:
+        """Put a copy in every mailbox, durably, or in none. C{body} is one of L{stage}'s."""
+        assert isinstance(body, StagedBody)
+        prefix = f"{int(self._seconds())}.{message_id}"
+        entries = [Entry(copy, f"{prefix}_{index}.{self._hostname}") for index, copy in enumerate(copies)]
+        committed = body.read(Publication(self._files, entries).run)
+        committed.addCallbacks(self._succeeded, self._failed, callbackArgs=(copies,))
+        return committed.addBoth(self._finished, body)
+
+    def probe(self, mailbox: Mailbox) -> Deferred[None] | None:
+        """Whether a mailbox takes mail, as far as we know; a look in a thread if it did not when last tried."""
+        if mailbox not in self._unwritable:
+            return None
+        looked = self._run_in_thread(check, self._files, mailbox)
+        return looked.addCallback(lambda _: self._recovered(mailbox))
+
+    def _succeeded(self, _: None, copies: Sequence[Copy]) -> None:
+        if self._unwritable:
+            for copy in copies:
+                self._recovered(copy.mailbox)
+
+    def _failed(self, failure: Failure) -> Failure:
+        error = failure.value
+        if isinstance(error, MailboxUnwritable):
+            mailbox = error.mailbox
+            if mailbox not in self._unwritable:
+                self._unwritable.add(mailbox)
+                MAILBOX_UNWRITABLE(self._log, mailbox=mailbox.path, reason=str(error))
+        return failure
+
+    def _recovered(self, mailbox: Mailbox) -> None:
+        if mailbox in self._unwritable:
+            self._unwritable.remove(mailbox)
+            MAILBOX_RECOVERED(self._log, mailbox=mailbox.path)
+
+    def _finished(self, result: Failure | None, body: IStagedBody) -> Failure | None:
+        body.discard()
+        return result

@@ -1,0 +1,146 @@
+"""The running server: bind, prepare, serve, stop in good order.
+
+twistd calls L{MailAgent.privilegedStartService} as root, sheds privileges, then calls
+L{MailAgent.startService}; mailboxes are therefore made by the user who will write them. What fails on
+the way ends the start with one line on standard error and exit status 1. SIGTERM and SIGINT let open transactions
+finish; a second one does not wait for them. SIGHUP never kills.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from mailagent import log as events
+from mailagent.config import Config
+from mailagent.interfaces import MailboxUnwritable
+from mailagent.smtp.factory import SessionFactory
+
+
+class StartError(SystemExit, Exception):
+    """The server cannot start. As a C{SystemExit} it ends the process without a traceback; as an C{Exception}
+    it has twistd clean up and, where there is one, tell the parent process."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__(line)
+        self.code = 1
+        print(f"mailagent: {line}", file=sys.__stderr__, flush=True)
+
+
+class MailAgent(Service):
+    """The server as a Twisted service.
+
+    @param prepare: makes the mailboxes ready; called once privileges are shed. Raises L{MailboxUnwritable}.
+    @param announce: called with the listening ports when the server is ready.
+    @param observer: takes the log, unless it is C{None}: then twistd's own does.
+    @param pool: the threads that write mail; runs as long as the service does.
+    """
+
+    name = "mailagent"
+    _log = Logger()
+
+    def __init__(
+        self,
+        config: Config,
+        factory: SessionFactory,
+        pool: ThreadPool,
+        reactor: Any,
+        prepare: Callable[[], None],
+        announce: Callable[[list[IListeningPort]], None],
+        observer: ILogObserver | None = None,
+    ) -> None:
+        self._config = config
+        self._factory = factory
+        self._pool = pool
+        self._reactor = reactor
+        self._prepare = prepare
+        self._announce = announce
+        self._observer = observer
+        self._ports: list[IListeningPort] = []
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Join the application, which asks its components for an observer before it begins to log."""
+        if self._observer is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._observer)
+        super().setServiceParent(parent)
+
+    def privilegedStartService(self) -> None:
+        """Bind every listener.
+
+        @raise StartError: one cannot be bound.
+        """
+        for listener in self._config.listen:
+            self._ports.append(self._bind(listener.endpoint))
+
+    def _bind(self, endpoint: str) -> IListeningPort:
+        outcome: list[Any] = []
+        try:
+            listening = serverFromString(self._reactor, endpoint).listen(self._factory)
+            listening.addBoth(outcome.append)
+        except Exception:
+            outcome = [Failure()]
+        if not outcome:
+            raise StartError(f"cannot listen on {endpoint}: this kind of endpoint is not ready at once")
+        if isinstance(outcome[0], Failure):
+            raise StartError(f"cannot listen on {endpoint}: {_line(outcome[0].value)}")
+        return cast(IListeningPort, outcome[0])
+
+    def startService(self) -> None:
+        """Make the mailboxes ready, start the threads, say where we are.
+
+        @raise StartError: a mailbox cannot be made or written.
+        """
+        try:
+            self._prepare()
+        except MailboxUnwritable as error:
+            raise StartError(_line(error)) from None
+        super().startService()
+        self._pool.start()
+        self._reactor.callWhenRunning(self._catch_signals)
+        self._announce(self._ports)
+
+    def stopService(self) -> Deferred[None]:
+        """Stop listening; let open transactions finish within the configured time; stop the threads."""
+        super().stopService()
+        seconds = self._config.limits.stop_time
+        sessions = self._factory.sessions
+        busy = sum(session.busy for session in sessions)
+        events.STOPPING(self._log, sessions=len(sessions), busy=busy, seconds=seconds)
+        closed = [port.stopListening() for port in self._ports]
+        stopped = gatherResults([*(wait for wait in closed if wait is not None), self._factory.drain(seconds)])
+        return stopped.addBoth(self._stopped)
+
+    def _stopped(self, _: object) -> None:
+        self._pool.stop()
+        events.STOPPED(self._log)
+
+    def _catch_signals(self) -> None:
+        """Replace the reactor's handlers, under which twistd would report death by signal after a good stop."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._reactor.callFromThread(self._stop))
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hang_up))
+
+    def _stop(self) -> None:
+        if self.running:
+            self._reactor.stop()
+        else:
+            self._factory.abort()
+
+    def _hang_up(self) -> None:
+        events.NOTICE(self._log, text="SIGHUP: nothing to reload; restart to take up a changed configuration")
+
+
+def _line(error: BaseException | None) -> str:
+    """An exception's text on one line; its kind where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__

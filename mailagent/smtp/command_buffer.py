@@ -1,0 +1,122 @@
+"""Command lines cut out of the stream, in bounded memory.
+
+Only CRLF ends a command. A line with a bare LF is refused as soon as that LF is seen, and nothing is a command
+again until a CRLF has gone by: what follows the LF may be somebody else's words, injected into an argument.
+"""
+
+from __future__ import annotations
+
+import enum
+
+#: Longest command line in octets, CRLF included. RFC 5321 section 4.5.3.1.4 asks for 512 and lets extensions
+#: add to it; no command we know comes near this.
+MAX_LINE = 2048
+#: Octets of a refused line that are read and thrown away before the line counts as a flood.
+MAX_SKIPPED = 65536
+
+
+class LineFault(enum.Enum):
+    """What came instead of a command line."""
+
+    TOO_LONG = enum.auto()
+    BARE_LF = enum.auto()
+    BARE_CR = enum.auto()
+    FLOOD = enum.auto()
+
+
+class CommandBuffer:
+    """Holds what has arrived and is not yet taken: as lines in command mode, raw in content."""
+
+    def __init__(self) -> None:
+        self._octets = bytearray()
+        self._skipping = False
+        self._skipped = 0
+        self._newline_is_line_end = False
+        self._fresh = True
+
+    def __len__(self) -> int:
+        return len(self._octets)
+
+    def feed(self, octets: bytes) -> None:
+        """Append what arrived."""
+        self._octets += self._translated(octets)
+
+    def allow_newlines(self) -> bool:
+        """Take LF for CRLF for the rest of the session, if its first line, still here, ended in a bare LF.
+
+        This is the courtesy to a person typing into netcat. Nothing that began with a CRLF, and nothing whose
+        first line was already taken, gets there.
+
+        @return: whether the session now speaks LF.
+        """
+        end = self._octets.find(b"\n")
+        if self._fresh and end >= 0 and self._octets[max(end - 1, 0) : end] != b"\r":
+            self._newline_is_line_end = True
+            self._octets = bytearray(self._translated(bytes(self._octets)))
+        return self._newline_is_line_end
+
+    def _translated(self, octets: bytes) -> bytes:
+        return octets.replace(b"\n", b"\r\n") if self._newline_is_line_end else octets
+
+    @property
+    def awaits_first_line(self) -> bool:
+        """Whether nothing was taken yet and an LF has arrived: the moment to ask for L{allow_newlines}."""
+        return self._fresh and b"\n" in self._octets
+
+    def take_line(self) -> bytes | LineFault | None:
+        """The next command line without its CRLF, or what is wrong with it, or C{None}: not all here yet."""
+        while True:
+            end = self._octets.find(b"\n")
+            if self._skipping:
+                fault = self._skip(end)
+                if self._skipping or fault:
+                    return fault
+                continue
+            if end < 0:
+                return self._too_long() if len(self._octets) > MAX_LINE else None
+            return self._line(end)
+
+    def take_all(self) -> bytes:
+        """Everything that has arrived, taken out."""
+        octets = bytes(self._octets)
+        self._octets.clear()
+        return octets
+
+    def put_back(self, octets: bytes) -> None:
+        """What L{take_all} gave out and was not wanted goes back in, as it is."""
+        self._octets[:0] = octets
+
+    def _line(self, end: int) -> bytes | LineFault:
+        self._fresh = False
+        line = bytes(self._octets[:end])
+        del self._octets[: end + 1]
+        if not line.endswith(b"\r"):
+            self._skipping = True
+            self._skipped = 0
+            return LineFault.BARE_LF
+        if len(line) + 1 > MAX_LINE:
+            return LineFault.TOO_LONG
+        if b"\r" in line[:-1]:
+            return LineFault.BARE_CR
+        return line[:-1]
+
+    def _too_long(self) -> LineFault:
+        self._fresh = False
+        self._skipping = True
+        self._skipped = len(self._octets) - 1
+        del self._octets[:-1]  # the last may be the CR of the line's end
+        return LineFault.TOO_LONG
+
+    def _skip(self, end: int) -> LineFault | None:
+        """Throw away up to the CRLF at C{end}; a bare LF on the way is told once more, to a person typing."""
+        stop = end + 1 if end >= 0 else max(len(self._octets) - 1, 0)
+        clean = end > 0 and self._octets[end - 1] == 0x0D
+        self._skipped += stop
+        del self._octets[:stop]
+        if clean:
+            self._skipping = False
+            return None
+        if self._skipped > MAX_SKIPPED:
+            self._skipped = 0
+            return LineFault.FLOOD
+        return LineFault.BARE_LF if end >= 0 else None

@@ -1,0 +1,146 @@
+"""One message between C{354} and the reply to its end: content decoded once, offered to all its C{IMessage}s.
+
+Messages that provide L{IStreamedMessage} share a sink and get chunks; plain ones get lines, as Twisted's own
+server gives them. A fault in the content, an excess of size or a message's refusal is kept until the true end:
+only then is it answered, so that the session stays in step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mailagent import log as events
+from mailagent.envelope.reply import Reply
+from mailagent.interfaces import IStreamedMessage
+from mailagent.smtp import replies
+from mailagent.smtp.content import ContentDecoder
+
+
+class IncomingMessage:
+    """The content on its way in.
+
+    @param messages: C{IMessage} providers, one a recipient.
+    @param size_limit: octets, as SIZE counts them.
+    """
+
+    _log = Logger()
+
+    def __init__(self, messages: Sequence[Any], size_limit: int) -> None:
+        self._messages = list(messages)
+        self._limit = size_limit
+        self._decoder = ContentDecoder()
+        self._refusal: Reply | None = None
+        streamed = [message for message in messages if IStreamedMessage.providedBy(message)]
+        plain = [message for message in messages if not IStreamedMessage.providedBy(message)]
+        self._sinks: list[Any] = list({id(message.sink): message.sink for message in streamed}.values())
+        if plain:
+            self._sinks.append(_LineFeeder(plain))
+
+    def feed(self, octets: bytes) -> tuple[bytes | None, Deferred[Any] | None]:
+        """Take the next octets off the wire.
+
+        @return: C{None}, or, at the end, the octets after it; and C{None}, or a C{Deferred} to wait for before
+            feeding more.
+        """
+        content, rest = self._decoder.feed(octets)
+        self._judge()
+        waits = self._write(content) if content and self._refusal is None else []
+        return rest, DeferredList(waits) if waits else None
+
+    def finish(self) -> Deferred[Reply]:
+        """Call C{eomReceived} on every message, or C{connectionLost} if the content was refused.
+
+        @return: a C{Deferred} of the one reply to the end of data. It does not fail.
+        """
+        if self._refusal is not None:
+            self.abandon()
+            return succeed(self._refusal)
+        messages, self._messages = self._messages, []
+        outcomes = DeferredList([maybeDeferred(message.eomReceived) for message in messages], consumeErrors=True)
+        return outcomes.addCallback(self._reply)
+
+    def abandon(self) -> None:
+        """Tell every message that its content will not be complete. Safe to call again."""
+        messages, self._messages, self._sinks = self._messages, [], []
+        for message in messages:
+            try:
+                message.connectionLost()
+            except Exception as error:
+                events.ERROR(self._log, what="discarding a message", reason=repr(error))
+
+    def _judge(self) -> None:
+        if self._refusal is None and self._decoder.bare_line_end:
+            self._refusal = replies.BARE_LINE_END
+        if self._refusal is None and self._decoder.size > self._limit:
+            self._refusal = replies.TOO_LARGE
+        if self._refusal is not None:
+            self.abandon()
+
+    def _write(self, content: bytes) -> list[Deferred[Any]]:
+        waits = []
+        for sink in self._sinks:
+            try:
+                wait = sink.write(content)
+            except Exception:
+                self._refuse(Failure())
+                return []
+            if wait is not None:
+                waits.append(wait)
+        return waits
+
+    def _refuse(self, failure: Failure) -> None:
+        self._refusal = self._reply_for(failure)
+        self.abandon()
+
+    def _reply_for(self, failure: Failure) -> Reply:
+        reply = replies.reply_for(failure)
+        if reply is replies.LOCAL_ERROR:
+            events.ERROR(self._log, what="delivering a message", reason=repr(failure.value))
+        return reply
+
+    def _reply(self, outcomes: list[tuple[bool, Any]]) -> Reply:
+        """One reply for all. A transient failure outweighs a permanent one: duplicates may be, loss may not."""
+        failures = [self._reply_for(result) for success, result in outcomes if not success]
+        if failures:
+            return next((reply for reply in failures if reply.transient), failures[0])
+        text = outcomes[0][1]
+        if isinstance(text, bytes):
+            text = text.decode("utf-8", "replace")
+        return Reply(250, "2.0.0", text if isinstance(text, str) and text else "Message accepted")
+
+
+class _LineFeeder:
+    """Gives plain messages their lines, and the empty line Twisted's server puts ahead of a bare text.
+
+    Content ends with a line end, so no line is left over.
+    """
+
+    def __init__(self, messages: Sequence[Any]) -> None:
+        self._messages = messages
+        self._partial: list[bytes] = []
+        self._first = True
+
+    def write(self, content: bytes) -> None:
+        *lines, tail = content.split(b"\n")
+        if lines:
+            self._line(b"".join([*self._partial, lines[0]]))
+            self._partial.clear()
+            for line in lines[1:]:
+                self._line(line)
+        if tail:
+            self._partial.append(tail)
+
+    def _line(self, line: bytes) -> None:
+        if self._first and line and b":" not in line:
+            self._give(b"")
+        self._first = False
+        self._give(line)
+
+    def _give(self, line: bytes) -> None:
+        for message in self._messages:
+            message.lineReceived(line)

@@ -1,0 +1,46 @@
+"""Who is at the other end of a transport, normalised once."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+import attrs
+from twisted.internet.interfaces import ISSLTransport
+
+
+@attrs.frozen
+class Peer:
+    """The remote end: its IP C{address} in canonical text, C{""} for a local socket, and its C{port} or C{0}."""
+
+    address: str
+    port: int
+
+    @classmethod
+    def of(cls, transport: Any) -> Peer:
+        """The peer of a connected transport. An IPv4-mapped IPv6 address is IPv4."""
+        remote = transport.getPeer()
+        try:
+            parsed = ipaddress.ip_address(remote.host)
+        except (AttributeError, ValueError):
+            return cls("", 0)
+        mapped = getattr(parsed, "ipv4_mapped", None)
+        return cls(str(mapped or parsed), remote.port)
+
+    @property
+    def local(self) -> bool:
+        """Whether the peer is on this machine: loopback or a local socket."""
+        return not self.address or ipaddress.ip_address(self.address).is_loopback
+
+    def __str__(self) -> str:
+        if not self.address:
+            return "local socket"
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+def tls_phrase(transport: Any) -> str:
+    """Protocol version and cipher of a TLS transport, for the C{Received} field; C{""} without TLS."""
+    if not ISSLTransport.providedBy(transport):
+        return ""
+    connection: Any = transport.getHandle()  # type: ignore[attr-defined]
+    return f"{connection.get_protocol_version_name()} with cipher {connection.get_cipher_name()}"

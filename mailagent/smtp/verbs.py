@@ -1,0 +1,79 @@
+"""The verb table: which command may come in which state of a session (RFC 5321 section 4.1.4).
+
+A session is in one of four states:
+
+  1. C{START}: the banner is out, the client has not said who it is (also after STARTTLS);
+  2. C{GREETED}: HELO or EHLO was taken; no transaction is open;
+  3. C{MAIL}: a transaction is open: a reverse-path, no recipient yet;
+  4. C{RCPT}: at least one recipient was accepted.
+
+Every pair of state and verb stands here: it is legal, or it has exactly one reply.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from mailagent.envelope.reply import Reply
+
+
+class Verb(enum.Enum):
+    """The commands of RFC 5321 and of the extensions a session may know."""
+
+    HELO = "HELO hostname"
+    EHLO = "EHLO hostname"
+    MAIL = "MAIL FROM:<address> [SIZE=octets] [BODY=8BITMIME]"
+    RCPT = "RCPT TO:<address>"
+    DATA = "DATA"
+    RSET = "RSET"
+    NOOP = "NOOP [anything]"
+    QUIT = "QUIT"
+    VRFY = "VRFY address"
+    EXPN = "EXPN list"
+    HELP = "HELP [command]"
+    STARTTLS = "STARTTLS"
+    AUTH = "AUTH mechanism"
+    BDAT = "BDAT octets [LAST]"
+
+
+class State(enum.Enum):
+    """Where a session stands."""
+
+    START = enum.auto()
+    GREETED = enum.auto()
+    MAIL = enum.auto()
+    RCPT = enum.auto()
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a mail transaction is open."""
+        return self in (State.MAIL, State.RCPT)
+
+
+_NO_HELO = Reply(503, "5.5.1", "Say HELO or EHLO first")
+_NO_MAIL = Reply(503, "5.5.1", "MAIL must come first")
+_NESTED = Reply(503, "5.5.1", "A transaction is open already; end it or RSET")
+_NO_RCPT = Reply(554, "5.5.1", "No valid recipients")
+
+_MESSAGE = {State.START: _NO_HELO, State.GREETED: _NO_MAIL, State.MAIL: _NO_RCPT}
+_BETWEEN_TRANSACTIONS = {State.START: _NO_HELO, State.MAIL: _NESTED, State.RCPT: _NESTED}
+
+_ILLEGAL: Mapping[Verb, Mapping[State, Reply]] = MappingProxyType(
+    {
+        Verb.MAIL: _BETWEEN_TRANSACTIONS,
+        Verb.RCPT: {State.START: _NO_HELO, State.GREETED: _NO_MAIL},
+        Verb.DATA: _MESSAGE,
+        Verb.BDAT: _MESSAGE,
+        Verb.STARTTLS: _BETWEEN_TRANSACTIONS,
+        Verb.AUTH: _BETWEEN_TRANSACTIONS,
+    }
+)
+#: What takes no argument; giving one is C{501 5.5.4}.
+BARE_VERBS = frozenset({Verb.DATA, Verb.RSET, Verb.QUIT, Verb.STARTTLS})
+
+
+def illegal(state: State, verb: Verb) -> Reply | None:
+    """The refusal of C{verb} in C{state}, or C{None} where it is legal."""
+    return _ILLEGAL.get(verb, {}).get(state)

@@ -1,0 +1,125 @@
+"""C{twistd mailagent}: the server's options, and its parts joined. Wiring only."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from secrets import randbits
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import ILogObserver, Logger
+from twisted.python import usage
+from twisted.python.threadpool import ThreadPool
+
+from mailagent import log, welcome
+from mailagent.config import Config, ConfigError, Overrides, load
+from mailagent.directory.whitelist import Whitelist
+from mailagent.maildir.files import Files
+from mailagent.maildir.layout import prepare
+from mailagent.maildir.mailstore import Maildirs
+from mailagent.reception.transaction import Reception
+from mailagent.service import MailAgent
+from mailagent.smtp.factory import SessionFactory
+
+#: Threads that write mail. More do not make a disk faster; fewer make one slow file hold up the rest.
+_WRITERS = 8
+
+
+class Options(usage.Options):
+    """Options of C{twistd mailagent}; each given one replaces what the configuration file says."""
+
+    synopsis = "[options]"
+    longdesc = "Receive mail for listed hosts and users into Maildirs. See mailagent's docs/configuration.md."
+    optParameters = [
+        ["config", "c", None, "Configuration file (else ./mailagent.toml, else /etc/mailagent/mailagent.toml)"],
+        ["hostname", None, None, "This server's name, for greeting and trace header"],
+        ["mailboxes", "m", None, "Directory that holds the mailboxes"],
+        ["log-format", None, "text", "How the log is written: text or json"],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["hosts"], self["users"], self["listen"] = [], [], []
+
+    def opt_host(self, host: str) -> None:
+        """Take mail for this host (may be given several times)"""
+        self["hosts"].append(host)
+
+    def opt_user(self, user: str) -> None:
+        """Take mail for this user (may be given several times)"""
+        self["users"].append(user)
+
+    def opt_listen(self, endpoint: str) -> None:
+        """Listen on this Twisted endpoint, such as tcp:2525:interface=127.0.0.1 (may be given several times)"""
+        self["listen"].append(endpoint)
+
+    def postOptions(self) -> None:
+        """Check what configuration does not know of.
+
+        @raise usage.UsageError: C{--log-format} is neither.
+        """
+        if self["log-format"] not in log.FORMATS:
+            raise usage.UsageError(f"--log-format: {self['log-format']!r}; allowed: {', '.join(log.FORMATS)}")
+
+    @property
+    def observer(self) -> ILogObserver | None:
+        """Where the log goes and in which form; C{None} where twistd was given an observer or syslog."""
+        parent: Any = self.parent or {}
+        if parent.get("logger") or parent.get("syslog"):
+            return None
+        return log.observer(self["log-format"], parent.get("logfile"))
+
+    @property
+    def overrides(self) -> Overrides:
+        """What the command line says about settings."""
+        return Overrides(
+            hosts=self["hosts"],
+            users=self["users"],
+            mailboxes=self["mailboxes"],
+            listen=self["listen"],
+            hostname=self["hostname"],
+        )
+
+
+def makeService(options: Options, reactor: Any = None) -> IService:
+    """The server, ready to start.
+
+    @raise SystemExit: status 1, the configuration is wrong; all that is wrong stands on standard error.
+    """
+    if reactor is None:
+        from twisted.internet import reactor
+    try:
+        config = load(options["config"], options.overrides)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(1) from None
+    return make_service(config, reactor, options.observer)
+
+
+def make_service(config: Config, reactor: Any, observer: ILogObserver | None = None) -> MailAgent:
+    """Join the parts for a checked configuration."""
+    pool = ThreadPool(minthreads=0, maxthreads=_WRITERS, name="mailstore")
+    files = Files()
+    directory = Whitelist.from_config(config)
+    mailstore = Maildirs(files, _in_pool(reactor, pool), config.hostname, time.time)
+    reception = Reception(directory, mailstore, config.hostname, time.time, partial(randbits, 30))
+    factory = SessionFactory(reception, config.hostname, config.limits, reactor)
+    logger = Logger("mailagent")
+    return MailAgent(
+        config,
+        factory,
+        pool,
+        reactor,
+        prepare=lambda: prepare(files, directory.mailboxes(), time.time(), logger),
+        announce=lambda ports: welcome.announce(config, ports, logger),
+        observer=observer,
+    )
+
+
+def _in_pool(reactor: Any, pool: ThreadPool) -> Callable[..., Deferred[Any]]:
+    return partial(deferToThreadPool, reactor, pool)

@@ -1,0 +1,113 @@
+"""What is right by itself and wrong together."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.config.test_structure import WHITELIST, config, problems
+
+
+def test_a_file_without_whitelist_and_hosts_says_so() -> None:
+    assert problems("[limits]\nerrors = 3") == {
+        "": "neither [whitelist] nor [hosts] is given: list at least one host and one user"
+    }
+
+
+def test_hosts_alone_are_enough() -> None:
+    assert config('hosts."example.org".users = ["ann"]').whitelist.users == ()
+
+
+@pytest.mark.parametrize(
+    ("toml", "missing"),
+    [
+        ('whitelist.hosts = ["example.org"]', "whitelist.users"),
+        ('whitelist.users = ["ann"]', "whitelist.hosts"),
+        ('whitelist.postmaster = "ann"\nhosts."example.org".users = ["ann"]', "whitelist.hosts"),
+        ('hosts."example.org".users = []', 'hosts."example.org".users'),
+        ("listen = []\n" + WHITELIST, "listen"),
+        (WHITELIST + "aliases = { sales = [] }", "whitelist.aliases.sales"),
+    ],
+)
+def test_what_must_not_be_empty_is_told(toml: str, missing: str) -> None:
+    assert problems(toml)[missing].startswith("list at least one")
+
+
+def test_two_users_on_one_path_are_an_error() -> None:
+    wrong = problems('[whitelist]\nhosts = ["example.org"]\nusers = ["Müller", "bob", "MÜLLER"]')
+    assert wrong == {"whitelist.users": '"MÜLLER" is the same name as "Müller"'}
+
+
+def test_a_user_listed_twice_is_an_error() -> None:
+    wrong = problems('[whitelist]\nhosts = ["example.org"]\nusers = ["ann", "ann"]')
+    assert wrong == {"whitelist.users": '"ann" is the same name as "ann"'}
+
+
+def test_one_name_at_two_hosts_is_no_error() -> None:
+    config(WHITELIST + '[hosts."example.net"]\nusers = ["ann"]')
+
+
+@pytest.mark.parametrize("name", ["example.net", "Example.NET"])
+def test_a_user_whose_maildir_would_be_another_hosts_directory_is_an_error(name: str) -> None:
+    toml = f'whitelist = {{ hosts = ["example.org"], users = ["{name}"] }}\nhosts."example.net".users = ["new"]'
+    assert problems(toml) == {
+        "whitelist.users": f'the mailbox of "{name}" would hold those of hosts."example.net": use another name'
+    }
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("example.org", "EXAMPLE.org"), ("bücher.example", "xn--bcher-kva.example"), ("a.b", "a.b")]
+)
+def test_one_host_in_two_spellings_is_an_error(one: str, other: str) -> None:
+    wrong = problems(f'whitelist = {{ hosts = ["{one}", "{other}"], users = ["ann"] }}')
+    assert wrong == {"whitelist.hosts": f'"{other}" is already listed in whitelist.hosts'}
+
+
+def test_one_host_in_the_whitelist_and_in_a_table_of_its_own_is_an_error() -> None:
+    wrong = problems(WHITELIST + '[hosts."Example.ORG"]\nusers = ["cy"]')
+    assert wrong == {'hosts."Example.ORG"': '"Example.ORG" is already listed in whitelist.hosts'}
+
+
+def test_one_host_in_two_tables_is_an_error() -> None:
+    wrong = problems('hosts."a.example".users = ["ann"]\nhosts."A.example".users = ["ann"]')
+    assert wrong == {'hosts."A.example"': '"A.example" is already listed in hosts."a.example"'}
+
+
+@pytest.mark.parametrize("setting", ["catch_all", "postmaster"])
+def test_catch_all_and_postmaster_must_be_listed_users(setting: str) -> None:
+    wrong = problems(WHITELIST + f'{setting} = "zed"')
+    assert wrong == {f"whitelist.{setting}": 'expected one of whitelist.users ("ann", "bob"), found "zed"'}
+
+
+def test_a_listed_user_may_be_named_in_any_case() -> None:
+    config(WHITELIST + 'catch_all = "ANN"\npostmaster = "Bob"\naliases = { sales = "BOB" }')
+
+
+def test_an_alias_may_point_only_at_users_of_its_own_table() -> None:
+    toml = WHITELIST + '[hosts."example.net"]\nusers = ["cy"]\naliases = { sales = ["cy", "ann"] }'
+    assert problems(toml) == {
+        'hosts."example.net".aliases.sales': 'expected one of hosts."example.net".users ("cy"), found "ann"'
+    }
+
+
+def test_an_alias_may_not_point_at_an_alias() -> None:
+    assert set(problems(WHITELIST + 'aliases = { a = "ann", b = "a" }')) == {"whitelist.aliases.b"}
+
+
+def test_an_alias_may_not_shadow_a_user() -> None:
+    assert set(problems(WHITELIST + 'aliases = { ANN = "bob" }')) == {"whitelist.aliases.ANN"}
+
+
+def test_two_aliases_of_one_name_are_an_error() -> None:
+    wrong = problems(WHITELIST + 'aliases = { sales = "ann", Sales = "bob" }')
+    assert wrong == {"whitelist.aliases": '"Sales" is the same name as "sales"'}
+
+
+def test_one_endpoint_cannot_be_listened_on_twice() -> None:
+    wrong = problems(WHITELIST + '[[listen]]\nendpoint = "tcp:25"\n[[listen]]\nendpoint = "tcp:25"')
+    assert wrong == {"listen": '"tcp:25" is listed twice'}
+
+
+def test_many_users_are_not_all_named_in_a_mistake() -> None:
+    users = ", ".join(f'"user{number}"' for number in range(100))
+    wrong = problems(f'whitelist = {{ hosts = ["a.example"], users = [{users}], postmaster = "zed" }}')
+    assert '"user9", …)' in wrong["whitelist.postmaster"]

@@ -1,0 +1,193 @@
+"""All copies or none, in every state a failure or a power cut can leave behind."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from mailagent.envelope.copy import Copy
+from mailagent.interfaces import MailboxUnwritable, StorageFailed, StorageFull
+from mailagent.maildir.memory import MemoryFiles, PowerCut, Survival
+from mailagent.maildir.publishing import Entry, Publication
+from mailagent.maildir.staging import Content
+from tests.maildir.support import ANN, BOB, CAT, memory_maildirs, prepare
+
+MAILBOXES = (ANN, BOB, CAT)
+BODY = b"Subject: x\n\nbody\n"
+#: Two copies go to one mailbox.
+ENTRIES = [
+    Entry(Copy(mailbox, b"Delivered-To: " + name.encode() + b"\n"), name)
+    for mailbox, name in ((ANN, "1"), (BOB, "2"), (CAT, "3"), (ANN, "4"))
+]
+WHOLE = {entry.published: entry.copy.header + BODY for entry in ENTRIES}
+
+
+def new_files() -> tuple[MemoryFiles, Content]:
+    """Three mailboxes, and content half of which is in a file."""
+    files = memory_maildirs(*MAILBOXES)
+    fd = files.open_anonymous("/mail/ann/tmp")
+    files.write(fd, BODY[:9])
+    files.calls.clear()
+    return files, Content(files, fd, 9, BODY[9:])
+
+
+def visible(files: MemoryFiles) -> dict[str, bytes]:
+    """What mail readers find."""
+    paths = [f"{mailbox.path}/new/{name}" for mailbox in MAILBOXES for name in files.names(f"{mailbox.path}/new")]
+    return {path: files.content(path) for path in paths}
+
+
+def staged(files: MemoryFiles) -> list[str]:
+    return [name for mailbox in MAILBOXES for name in files.names(f"{mailbox.path}/tmp")]
+
+
+def total_calls() -> int:
+    files, content = new_files()
+    Publication(files, ENTRIES).run(content)
+    return len(files.calls)
+
+
+def cuts() -> Iterator[tuple[int, bool]]:
+    return ((number, during) for number in range(total_calls()) for during in (False, True))
+
+
+def test_every_copy_is_whole_in_new_and_nothing_stays_in_tmp() -> None:
+    files, content = new_files()
+    Publication(files, ENTRIES).run(content)
+    assert visible(files) == WHOLE
+    assert staged(files) == []
+    assert files.descriptors == ["/mail/ann/tmp"]  # the body's own
+
+
+@pytest.mark.parametrize("survival", Survival)
+def test_what_was_published_survives_a_power_cut(survival: Survival) -> None:
+    files, content = new_files()
+    Publication(files, ENTRIES).run(content)
+    assert visible(files.restarted(survival)) == WHOLE
+
+
+@pytest.mark.parametrize("survival", Survival)
+def test_a_power_cut_at_any_call_leaves_nothing_torn_and_loses_nothing_that_was_said_to_be_there(
+    survival: Survival,
+) -> None:
+    for number, during in cuts():
+        files, content = new_files()
+        files.cut_power(number, during=during)
+        with pytest.raises(PowerCut):
+            Publication(files, ENTRIES).run(content)
+        after = files.restarted(survival)
+        assert visible(after).items() <= WHOLE.items(), (number, during)
+        prepare(after, *MAILBOXES)
+        prepare(after, *MAILBOXES, now=1e9)
+        assert staged(after) == []
+
+
+def test_a_process_killed_at_any_call_leaves_nothing_torn() -> None:
+    for number, during in cuts():
+        files, content = new_files()
+        files.cut_power(number, during=during)
+        with pytest.raises(PowerCut):
+            Publication(files, ENTRIES).run(content)
+        files.process_restarted()
+        assert visible(files).items() <= WHOLE.items(), (number, during)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(errno.ENOSPC, StorageFull), (errno.EROFS, MailboxUnwritable), (errno.EIO, StorageFailed)]
+)
+def test_an_error_at_any_call_undoes_everything_or_does_not_matter(code: int, kind: type) -> None:
+    outcomes = set()
+    for number in range(total_calls()):
+        files, content = new_files()
+        files.fail_next(number, code)
+        try:
+            Publication(files, ENTRIES).run(content)
+        except StorageFull as error:
+            failure: Exception | None = error
+        except StorageFailed as error:
+            failure = error
+        else:
+            failure = None
+        outcomes.add(type(failure))
+        assert files.descriptors == ["/mail/ann/tmp"]
+        assert visible(files) == ({} if failure else WHOLE)
+        assert len(staged(files)) == (0 if failure else 1)  # only removing a name in tmp may fail without harm
+        for survival in Survival:
+            after = visible(files.restarted(survival))
+            assert after.items() <= WHOLE.items()
+            assert failure or after == WHOLE
+    assert outcomes == {kind, type(None)}
+
+
+def test_a_power_cut_after_an_error_leaves_nothing_torn() -> None:
+    for failing in range(total_calls()):
+        for later in range(1, 10):
+            files, content = new_files()
+            files.fail_next(failing, errno.EIO)
+            files.cut_power(failing + later)
+            with suppress(PowerCut, StorageFailed):
+                Publication(files, ENTRIES).run(content)
+            for survival in Survival:
+                assert visible(files.restarted(survival)).items() <= WHOLE.items(), (failing, later, survival)
+
+
+@pytest.mark.parametrize("call", ["fsync", "fsync_directory"])
+def test_a_failed_fsync_is_never_tried_again(call: str) -> None:
+    files, content = new_files()
+    files.fail(errno.EIO, call, "/mail/bob")
+    with pytest.raises(StorageFailed, match="Input/output error"):
+        Publication(files, ENTRIES).run(content)
+    assert sum(made.name == call and "/mail/bob" in made.path for made in files.calls) == 1
+    assert visible(files) == {}
+
+
+def test_the_mailbox_at_fault_is_named() -> None:
+    for call, path in (("open_new", "/mail/bob/tmp"), ("link", "/mail/bob/new"), ("fsync_directory", "/mail/bob/new")):
+        files, content = new_files()
+        files.fail(errno.EACCES, call, path)
+        with pytest.raises(MailboxUnwritable) as caught:
+            Publication(files, ENTRIES).run(content)
+        assert caught.value.mailbox == BOB
+
+
+@pytest.mark.parametrize("directory", ["tmp", "new"])
+def test_a_name_that_is_taken_is_never_overwritten_nor_removed(directory: str) -> None:
+    files, content = new_files()
+    taken = f"/mail/bob/{directory}/2"
+    fd = files.open_new(taken)
+    files.write(fd, b"another's")
+    files.close(fd)
+    with pytest.raises(StorageFailed, match="File exists"):
+        Publication(files, ENTRIES).run(content)
+    assert files.content(taken) == b"another's"
+    assert {**visible(files), taken: b""} == {taken: b""}
+
+
+def test_each_directory_is_synced_once_after_the_last_link_and_before_any_name_in_tmp_goes() -> None:
+    files, content = new_files()
+    Publication(files, ENTRIES).run(content)
+    names = [call.name for call in files.calls]
+    synced = [call.path for call in files.calls if call.name == "fsync_directory"]
+    assert synced == ["/mail/ann/new", "/mail/bob/new", "/mail/cat/new"]
+    assert names[-len(synced) - 2 * len(ENTRIES) :] == (
+        ["link"] * len(ENTRIES) + ["fsync_directory"] * len(synced) + ["unlink"] * len(ENTRIES)
+    )
+
+
+def test_a_small_copy_costs_no_needless_call() -> None:
+    files = memory_maildirs(ANN)
+    files.calls.clear()
+    Publication(files, ENTRIES[:1]).run(Content(files, None, 0, BODY))
+    assert [call.name for call in files.calls] == [
+        *("open_new", "write", "fsync", "close"),
+        *("link", "fsync_directory", "unlink"),
+    ]
+
+
+def test_a_message_without_content_still_has_its_header() -> None:
+    files = memory_maildirs(*MAILBOXES)
+    Publication(files, ENTRIES[:1]).run(Content(files, None, 0, b""))
+    assert visible(files) == {"/mail/ann/new/1": b"Delivered-To: 1\n"}

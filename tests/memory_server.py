@@ -1,0 +1,160 @@
+"""A whole server in memory: real session, reception, directory and mailstore, over a file system and a wire that
+are not there. Its tests decide when threads work, what the time is and what the disk does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import attrs
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.mail.interfaces import IMessageDeliveryFactory
+from twisted.python.failure import Failure
+
+from mailagent.config import Config, HostSettings, Limits, MailboxSettings, WhitelistSettings
+from mailagent.config.values import Count, Domain, Duration, Path, Size, UserName
+from mailagent.directory.whitelist import Whitelist
+from mailagent.maildir.layout import prepare
+from mailagent.maildir.mailstore import Maildirs
+from mailagent.maildir.memory import MemoryFiles
+from mailagent.reception.transaction import Reception
+from mailagent.smtp.factory import SessionFactory
+from mailagent.smtp.session import Session
+from tests.maildir.support import Events, run_now
+
+ROOT = "/mail"
+STRANGER = "192.0.2.7"
+MIDNIGHT = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 +0000
+
+
+def make_config(**limits: Any) -> Config:
+    """The configuration of all these tests: two hosts that share users, and one with its own."""
+    kinds: dict[str, Callable[[Any], Any]] = {
+        "message_size": Size,
+        "recipients": Count,
+        "errors": Count,
+        "idle_time": Duration,
+        "stop_time": Duration,
+    }
+    return Config(
+        hostname=Domain("mx.example.org"),
+        whitelist=WhitelistSettings(
+            hosts=(Domain("hostmeister.de"), Domain("hostgator.com")),
+            users=(UserName("user1"), UserName("user2")),
+        ),
+        hosts={
+            Domain("example.org"): HostSettings(
+                users=(UserName("ann"), UserName("bob")),
+                aliases={UserName("sales"): (UserName("ann"), UserName("bob"))},  # type: ignore[dict-item]
+            )
+        },
+        mailboxes=MailboxSettings(Path(ROOT)),
+        limits=Limits(**{name: kinds[name](value) for name, value in limits.items()}),
+    )
+
+
+@attrs.define(eq=False)
+class Connection:
+    """A client's end of a session, without a client."""
+
+    session: Session
+    transport: StringTransport
+    _seen: int = 0
+
+    def send(self, octets: bytes) -> bytes:
+        """Deliver octets to the session in one segment; what it has written since the last look."""
+        self.session.dataReceived(octets)
+        return self.received()
+
+    def received(self) -> bytes:
+        """What the session has written since the last look."""
+        written = bytes(self.transport.value())
+        fresh, self._seen = written[self._seen :], len(written)
+        return fresh
+
+    def lose(self, *, cleanly: bool = False) -> None:
+        """The connection is gone."""
+        self.session.connectionLost(Failure(ConnectionDone() if cleanly else ConnectionLost()))
+
+    def finish(self) -> None:
+        """What a transport does once it was told to close."""
+        if self.closed:
+            self.lose(cleanly=True)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session has asked for the connection's end."""
+        return bool(self.transport.disconnecting)
+
+    def greet(self, hello: bytes = b"EHLO client.example\r\n") -> None:
+        """Get banner and greeting out of the way."""
+        assert self.received().startswith(b"220 ")
+        assert self.send(hello).startswith(b"250")
+
+
+class MemoryServer:
+    """A server and what it runs on.
+
+    @param deliveries: stands in for our own reception.
+    @param run_in_thread: by default jobs are done at once.
+    """
+
+    def __init__(
+        self,
+        deliveries: IMessageDeliveryFactory | None = None,
+        run_in_thread: Callable[..., Any] = run_now,
+        directory: Any = None,
+        **limits: Any,
+    ) -> None:
+        self.config = make_config(**limits)
+        self.clock = Clock()
+        self.clock.advance(MIDNIGHT)
+        self.files = MemoryFiles(self.clock.seconds)
+        self.directory = directory or Whitelist.from_config(self.config)
+        prepare(self.files, Whitelist.from_config(self.config).mailboxes(), MIDNIGHT, Events().log)
+        self.mailstore = Maildirs(self.files, run_in_thread, self.config.hostname, self.clock.seconds)
+        entropy = count()
+        self.reception = Reception(
+            self.directory, self.mailstore, self.config.hostname, self.clock.seconds, lambda: next(entropy)
+        )
+        self.factory = SessionFactory(
+            deliveries or self.reception, self.config.hostname, self.config.limits, self.clock
+        )
+
+    def connect(self, peer: str = STRANGER) -> Connection:
+        """A new session with a client at this address."""
+        address = (IPv6Address if ":" in peer else IPv4Address)("TCP", peer, 40000)
+        session = self.factory.buildProtocol(address)
+        assert session is not None
+        transport = StringTransport(peerAddress=address)
+        session.makeConnection(transport)
+        return Connection(session, transport)
+
+    def stored(self, *mailbox: str) -> list[bytes]:
+        """The messages in a mailbox, oldest first: C{stored("user1")}, C{stored("example.org", "ann")}."""
+        new = "/".join((ROOT, *mailbox, "new"))
+        return [self.files.content(f"{new}/{name}") for name in sorted(self.files.names(new))]
+
+    @property
+    def all_stored(self) -> int:
+        """How many messages there are in all mailboxes."""
+        boxes = (("user1",), ("user2",), ("example.org", "ann"), ("example.org", "bob"))
+        return sum(len(self.stored(*box)) for box in boxes)
+
+
+def transaction(
+    *recipients: str, sender: str = "me@client.example", content: bytes = b"Subject: x\r\n\r\nhi\r\n"
+) -> bytes:
+    """A whole pipelined transaction. C{content} is sent as it is, and the end of data after it."""
+    lines = [f"MAIL FROM:<{sender}>", *(f"RCPT TO:<{recipient}>" for recipient in recipients), "DATA"]
+    return "".join(line + "\r\n" for line in lines).encode() + content + b".\r\n"
+
+
+def codes(replies: bytes) -> list[str]:
+    """The code and status of each reply, continuation lines left out: C{["250 2.1.0", "354"]}."""
+    lines = [line for line in replies.decode().splitlines() if line[3:4] == " "]
+    return [" ".join(line.split(" ")[: 1 if line.startswith(("354", "220")) else 2]) for line in lines]

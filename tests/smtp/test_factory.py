@@ -1,0 +1,96 @@
+"""All sessions together: configured alike, drained in good order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.memory_server import Connection, MemoryServer, codes, transaction
+
+
+class DrainTests(SynchronousTestCase):
+    """A graceful stop."""
+
+    def setUp(self) -> None:
+        self.jobs: list[Deferred[None]] = []
+        self.server = MemoryServer(run_in_thread=self.run_later)
+        self.idle = self.connected()
+
+    def run_later(self, function: Any, *args: Any) -> Deferred[None]:
+        self.jobs.append(Deferred())
+        return self.jobs[-1].addCallback(lambda _: function(*args))
+
+    def connected(self) -> Connection:
+        connection = self.server.connect()
+        connection.greet()
+        return connection
+
+    def test_with_nobody_there_it_is_done_at_once(self) -> None:
+        self.idle.lose()
+        self.successResultOf(self.server.factory.drain(30))
+
+    def test_idle_peers_are_told_421_and_closed(self) -> None:
+        drained = self.server.factory.drain(30)
+        assert codes(self.idle.received()) == ["421 4.3.2"]
+        assert self.idle.closed
+        self.assertNoResult(drained)
+        self.idle.finish()
+        self.successResultOf(drained)
+
+    def test_new_connections_are_not_taken(self) -> None:
+        self.server.factory.drain(30)
+        assert self.server.factory.buildProtocol(None) is None
+
+    def test_an_open_transaction_finishes_and_the_next_mail_gets_421(self) -> None:
+        busy = self.connected()
+        busy.send(b"MAIL FROM:<a@b>\r\n")
+        drained = self.server.factory.drain(30)
+        self.idle.finish()
+        assert not busy.closed
+        rest = transaction("user1@hostmeister.de").split(b"\r\n", 1)[1]
+        assert codes(busy.send(rest + b"MAIL FROM:<a@b>\r\n"))[:2] == ["250 2.1.5", "354"]
+        self.assertNoResult(drained)
+        self.jobs.pop().callback(None)
+        assert codes(busy.received()) == ["250 2.0.0", "421 4.3.2"]
+        busy.finish()
+        self.successResultOf(drained)
+        assert len(self.server.stored("user1")) == 1
+        assert self.server.clock.getDelayedCalls() == []
+
+    def test_a_transaction_that_is_given_up_ends_the_session(self) -> None:
+        busy = self.connected()
+        busy.send(b"MAIL FROM:<a@b>\r\n")
+        self.server.factory.drain(30)
+        assert codes(busy.send(b"RSET\r\n")) == ["250 2.0.0", "421 4.3.2"]
+        assert busy.closed
+
+    def test_a_transaction_has_only_so_long(self) -> None:
+        busy = self.connected()
+        busy.send(b"MAIL FROM:<a@b>\r\n")
+        drained = self.server.factory.drain(30)
+        self.idle.finish()
+        self.server.clock.advance(30)
+        assert codes(busy.received())[-1] == "421 4.3.2"
+        assert busy.closed
+        busy.finish()
+        self.successResultOf(drained)
+
+    def test_a_peer_that_does_not_go_is_not_waited_for(self) -> None:
+        self.idle.transport.abortConnection = lambda: None  # type: ignore[method-assign]
+        drained = self.server.factory.drain(30)
+        self.server.clock.advance(30)
+        self.server.clock.advance(1)
+        self.successResultOf(drained)
+
+    def test_an_abort_does_not_wait_for_the_time(self) -> None:
+        busy = self.connected()
+        busy.send(b"MAIL FROM:<a@b>\r\n")
+        self.server.factory.drain(30)
+        self.server.factory.abort()
+        assert busy.closed
+
+    def test_an_abort_without_a_drain_does_nothing(self) -> None:
+        self.server.factory.abort()
+        assert not self.idle.closed
