@@ -1,0 +1,133 @@
+"""The server as a service: start, trouble at start, stop. Signals are tested with a real process (tests/peers)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+import pytest
+from twisted.application.service import Application, IServiceCollection
+from twisted.internet.error import CannotListenError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import ILogObserver
+from twisted.python.threadpool import ThreadPool
+
+from mailagent.config import Config, Listener
+from mailagent.config.values import Endpoint
+from mailagent.envelope.address import Address
+from mailagent.envelope.mailbox import Mailbox
+from mailagent.interfaces import MailboxUnwritable
+from mailagent.service import MailAgent, StartError
+from tests.maildir.support import Events
+from tests.memory_server import MemoryServer
+
+MAILBOX = Mailbox(Address("user1", "hostmeister.de"), "/mail/user1")
+
+
+class Reactor(MemoryReactorClock):
+    """A reactor in memory whose ports may be taken."""
+
+    taken = False
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
+        if self.taken:
+            raise CannotListenError(interface, port, OSError(98, "Address already in use"))
+        return super().listenTCP(port, factory, backlog, interface)
+
+
+@attrs.define
+class World:
+    """A service and what its test sees of it."""
+
+    server: MemoryServer
+    reactor: Reactor
+    pool: ThreadPool
+    happened: list[Any]
+
+    def service(self, *endpoints: str, prepare: Callable[[], None] | None = None) -> MailAgent:
+        listen = tuple(Listener(Endpoint(endpoint)) for endpoint in endpoints or ("tcp:2525:interface=127.0.0.1",))
+        config: Config = attrs.evolve(self.server.config, listen=listen)
+        return MailAgent(
+            config,
+            self.server.factory,
+            self.pool,
+            self.reactor,
+            prepare=prepare or (lambda: self.happened.append("prepared")),
+            announce=self.happened.append,
+        )
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    world = World(MemoryServer(), Reactor(), ThreadPool(0, 1), [])
+    yield world
+    if world.pool.started:
+        world.pool.stop()
+
+
+def test_ports_are_bound_before_and_mailboxes_made_after_privileges_are_shed(world: World) -> None:
+    service = world.service("tcp:25", "tcp:2525:interface=127.0.0.1")
+    service.privilegedStartService()
+    assert [server[0] for server in world.reactor.tcpServers] == [25, 2525]
+    assert world.happened == []
+    service.startService()
+    assert world.happened[0] == "prepared"
+    assert len(world.happened[1]) == 2
+
+
+def test_a_port_that_is_taken_ends_the_start_with_one_line(world: World, capfd: pytest.CaptureFixture[str]) -> None:
+    world.reactor.taken = True
+    with pytest.raises(StartError) as caught:
+        world.service().privilegedStartService()
+    assert caught.value.code == 1
+    line = capfd.readouterr().err
+    assert line.count("\n") == 1
+    assert line.startswith("mailagent: cannot listen on tcp:2525:interface=127.0.0.1: ")
+    assert "Address already in use" in line
+
+
+@pytest.mark.parametrize("endpoint", ["nonsense:1", "tcp:2525:bogus=1", "systemd:domain=INET:name=smtp"])
+def test_an_endpoint_that_is_none_ends_the_start_with_one_line(
+    world: World, endpoint: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(StartError):
+        world.service(endpoint).privilegedStartService()
+    assert capfd.readouterr().err.count("\n") == 1
+
+
+def test_a_mailbox_that_cannot_be_made_ends_the_start_with_one_line(
+    world: World, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def prepare() -> None:
+        raise MailboxUnwritable(MAILBOX, "/mail/user1: Read-only file system")
+
+    service = world.service(prepare=prepare)
+    service.privilegedStartService()
+    with pytest.raises(StartError) as caught:
+        service.startService()
+    assert str(caught.value) == "/mail/user1: Read-only file system"
+    assert capfd.readouterr().err == "mailagent: /mail/user1: Read-only file system\n"
+
+
+def test_a_stop_drains_the_sessions_then_stops_the_threads(world: World) -> None:
+    service = world.service()
+    service.privilegedStartService()
+    service.startService()
+    connection = world.server.connect()
+    stopped = service.stopService()
+    assert not stopped.called
+    assert b"421 4.3.2" in connection.received()
+    connection.finish()
+    assert stopped.called
+    assert world.pool.joined
+
+
+def test_an_observer_becomes_the_applications(world: World) -> None:
+    events = Events()
+    service = world.service()
+    service._observer = events
+    application = Application("mailagent")
+    service.setServiceParent(application)
+    assert application.getComponent(ILogObserver) is events
+    assert list(IServiceCollection(application)) == [service]

@@ -1,0 +1,71 @@
+"""C{twistd mailagent}: options, and the parts joined."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.application.service import IServiceMaker
+from twisted.internet.testing import MemoryReactorClock
+from twisted.plugin import getPlugins
+from twisted.python.usage import UsageError
+
+from mailagent.service import MailAgent
+from mailagent.tap import Options, makeService
+
+
+def options(*words: str) -> Options:
+    parsed = Options()
+    parsed.parseOptions(list(words))
+    return parsed
+
+
+def test_both_plugins_are_found_and_lead_to_their_modules() -> None:
+    plugins: list[Any] = list(getPlugins(IServiceMaker))
+    found = {plugin.tapname: plugin.module for plugin in plugins if plugin.module.startswith("mailagent.")}
+    assert found == {"mailagent": "mailagent.tap", "mailclient": "mailagent.clienttap"}
+
+
+def test_without_a_configuration_it_runs_at_once_on_loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    reactor = MemoryReactorClock()
+    service = makeService(options("--hostname", "mx.example"), reactor)
+    assert isinstance(service, MailAgent)
+    service.privilegedStartService()
+    assert [(server[0], server[3]) for server in reactor.tcpServers] == [(2525, "127.0.0.1")]
+
+
+def test_options_replace_what_the_file_says(tmp_path: Path) -> None:
+    parsed = options(
+        "--host", "a.example", "--host", "b.example", "--user", "ann", "--mailboxes", str(tmp_path), "--listen", "tcp:1"
+    )
+    overrides = parsed.overrides
+    assert (list(overrides.hosts), list(overrides.users)) == (["a.example", "b.example"], ["ann"])
+    assert (overrides.mailboxes, list(overrides.listen)) == (str(tmp_path), ["tcp:1"])
+
+
+def test_a_wrong_configuration_ends_the_start_with_all_that_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text('[whitelist]\nhosts = ["a b"]\nusers = [3]\nmore = 1\n')
+    with pytest.raises(SystemExit) as caught:
+        makeService(options("--config", str(file)), MemoryReactorClock())
+    assert caught.value.code == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith(f"{file}: whitelist.") for line in lines)
+
+
+def test_an_unknown_log_format_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="allowed: text, json"):
+        options("--log-format", "xml")
+
+
+def test_where_twistd_was_given_an_observer_ours_stands_back() -> None:
+    parsed: Any = Options()
+    parsed.parent = {"logger": "some.observer"}
+    assert parsed.observer is None
+    parsed.parent = {"logfile": None}
+    assert parsed.observer is not None
