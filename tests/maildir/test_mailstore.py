@@ -6,9 +6,10 @@ import errno
 import mailbox as stdlib
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -16,7 +17,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
-from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from mailagent.envelope.address import Address
@@ -325,30 +325,39 @@ def test_a_read_only_file_system_makes_its_mailbox_unwritable_until_it_is_writab
     assert events.named == ["mailbox_unwritable", "mailbox_recovered"]
 
 
-class RealThreads(TestCase):
-    """The same, with a thread pool and a reactor."""
+class Loop:
+    """As much of a reactor as a thread pool needs: what threads hand back is run by L{until}, in this thread."""
 
-    def setUp(self) -> None:
-        from twisted.internet import reactor as installed
+    def __init__(self) -> None:
+        self.calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
 
-        reactor: Any = installed
-        self.pool = ThreadPool(1, 2)
-        self.pool.start()
-        self.addCleanup(self.pool.stop)
-        self.run_in_thread: RunInThread = partial(deferToThreadPool, reactor, self.pool)
+    def callFromThread(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> None:
+        self.calls.put(partial(function, *args, **kwargs))
 
-    async def test_a_large_message_passes_through_threads_with_back_pressure(self) -> None:
-        root = Path(self.mktemp())  # type: ignore[no-untyped-call]
-        users = [real_mailbox(root.absolute(), name) for name in ("ann", "bob")]
-        prepare(Files(), *users)
-        store = mailstore(Files(), run=self.run_in_thread)
+    def until(self, done: Deferred[None]) -> None:
+        while not done.called or done.paused:
+            self.calls.get(timeout=30)()
+
+
+def test_a_large_message_passes_through_real_threads_with_back_pressure(tmp_path: Path) -> None:
+    users = [real_mailbox(tmp_path, name) for name in ("ann", "bob")]
+    prepare(Files(), *users)
+    loop, pool = Loop(), ThreadPool(1, 2)
+    reactor: Any = loop
+    pool.start()
+    try:
+        store = mailstore(Files(), run=partial(deferToThreadPool, reactor, pool))
         body = store.stage(users[0])
         for _ in range(8):
-            welcome: Deferred[Any] | None = body.write(LARGE)
+            welcome = body.write(LARGE)
             if welcome is not None:
-                await welcome
-        await store.commit(ID, [Copy(user, HEADER) for user in users], body)
-        for user in users:
-            (path,) = Path(user.path, "new").iterdir()
-            assert path.read_bytes() == HEADER + LARGE * 8
-        assert debris(root) == []
+                loop.until(welcome)
+        done = store.commit(ID, [Copy(user, HEADER) for user in users], body)
+        loop.until(done)
+    finally:
+        pool.stop()
+    assert outcome(done) is None
+    for user in users:
+        (path,) = Path(user.path, "new").iterdir()
+        assert path.read_bytes() == HEADER + LARGE * 8
+    assert debris(tmp_path) == []

@@ -19,7 +19,8 @@ from twisted.mail import smtp
 from twisted.mail.interfaces import IMessageDelivery
 from zope.interface import alsoProvides, implementer
 
-from mailagent.smtp.session import READ_AHEAD, Session
+from mailagent.smtp.exchange import READ_AHEAD
+from mailagent.smtp.session import Session
 from tests.memory_server import Connection, MemoryServer, codes, transaction
 from tests.smtp.deliveries import PlainDeliveries, PlainDelivery, PlainMessage
 
