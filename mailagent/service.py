@@ -108,7 +108,7 @@ class MailAgent(Service):
         super().startService()
         self._pool.start()
         self._reactor.callWhenRunning(self._catch_signals)
-        self._announce(self._ports)
+        self._reactor.callWhenRunning(self._announce, self._ports)
 
     def stopService(self) -> Deferred[None]:
         """Stop listening; let open transactions finish within the configured time; stop the threads."""

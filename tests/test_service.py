@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -66,14 +67,21 @@ def world() -> Iterator[World]:
         world.pool.stop()
 
 
-def test_ports_are_bound_before_and_mailboxes_made_after_privileges_are_shed(world: World) -> None:
+def test_ports_are_bound_before_and_mailboxes_made_after_privileges_are_shed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda number, _: world.happened.append(number))
     service = world.service("tcp:25", "tcp:2525:interface=127.0.0.1")
     service.privilegedStartService()
     assert [server[0] for server in world.reactor.tcpServers] == [25, 2525]
     assert world.happened == []
     service.startService()
-    assert world.happened[0] == "prepared"
-    assert len(world.happened[1]) == 2
+    assert world.happened == ["prepared"]
+    for function, args, kwargs in world.reactor.whenRunningHooks:
+        function(*args, **kwargs)
+    # Whoever reads that we are ready may send a signal.
+    assert world.happened[1:4] == [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+    assert len(world.happened[4]) == 2
 
 
 def test_a_port_that_is_taken_ends_the_start_with_one_line(world: World, capfd: pytest.CaptureFixture[str]) -> None:

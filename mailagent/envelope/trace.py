@@ -97,6 +97,4 @@ def header_for_text(
     """
     author = reverse_path or Address("MAILER-DAEMON", hostname)
     to = ",\n\t".join(map(str, recipients))
-    return (
-        f"From: {author}\nTo: {to}\nDate: {_date(timestamp)}\nMessage-ID: <{message_id}@{hostname}>\n\n"
-    ).encode()
+    return (f"From: {author}\nTo: {to}\nDate: {_date(timestamp)}\nMessage-ID: <{message_id}@{hostname}>\n\n").encode()

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import ITLSTransport
+from twisted.internet.interfaces import ITCPTransport, ITLSTransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.mail import smtp
@@ -71,6 +71,8 @@ class Exchange(smtp.ESMTP):
         self.peer = Peer.of(self.transport)
         self.canStartTLS = ITLSTransport.providedBy(self.transport) and self.ctx is not None
         self._connected_at = self.seconds()
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpNoDelay(True)  # replies are written whole; to wait for more would cost 40 ms
         events.CONNECTED(self._log, peer=str(self.peer))
         self._send(Reply(220, "", self.greeting().decode("ascii", "replace")))
         self._flush()

@@ -402,6 +402,9 @@ class TLSTransport(StringTransport):
 
     started: bytes | None = None
 
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Nothing is delayed in memory."""
+
     def startTLS(self, context: object) -> None:
         self.started = self.value()
 

@@ -1,0 +1,70 @@
+# mailagent's chores; `make help` lists them. Everything is installed into $(VENV), nothing outside of it.
+PYTHON ?= python3
+VENV ?= .venv
+# Options for the server, as in: make run ARGS="--listen tcp:2526"
+ARGS ?=
+# Options for pytest, as in: make test TESTS="tests/envelope -x"
+TESTS ?=
+
+BIN := $(VENV)/bin
+# One stamp for each set of extras: newer than the packaging files, it says that the set is installed.
+RUN := $(VENV)/run.stamp
+TEST := $(VENV)/test.stamp
+DEV := $(VENV)/dev.stamp
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint types format coverage docs changelog clean
+
+help:  ## Say what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+
+run: $(RUN)  ## Start the server (ARGS="--help" shows its options); ^C stops it
+	@exec $(BIN)/twistd -n mailagent $(ARGS)
+
+test: lint types  ## Run lint, types and all tests (TESTS="tests/smtp -x" for some)
+	$(BIN)/pytest $(TESTS)
+
+lint: $(TEST)  ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(TEST)  ## Check types
+	$(BIN)/mypy
+
+format: $(TEST)  ## Put the sources into the common format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+coverage: $(TEST)  ## Run the tests and show the lines that none of them reached
+	$(BIN)/pytest --cov --cov-report=term $(TESTS)
+
+docs: $(DEV)  ## Build the API documentation into apidocs/
+	$(BIN)/pydoctor --project-name=mailagent --docformat=epytext --html-output=apidocs mailagent
+
+changelog: $(DEV)  ## Gather changes/ into CHANGELOG.md, for a release
+	$(BIN)/towncrier build --yes
+
+clean:  ## Remove what was built (the mail and $(VENV) stay)
+	rm -rf build dist *.egg-info apidocs htmlcov .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find mailagent tests twisted -name __pycache__ -prune -exec rm -rf {} +
+	rm -f twisted/plugins/dropin.cache
+
+define install
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	{ echo "mailagent needs Python 3.11 or newer, which $(PYTHON) is not; name one that is: make PYTHON=python3.11 ..." >&2; exit 1; }
+@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	{ echo "$(PYTHON) lacks its venv module; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+@echo "Setting up $(VENV), which takes a moment the first time ..."
+@$(PYTHON) -m venv $(VENV)
+@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(1)'
+@touch $@
+endef
+
+$(RUN): setup.cfg pyproject.toml
+	$(call install,)
+
+$(TEST): setup.cfg pyproject.toml
+	$(call install,[test])
+
+$(DEV): setup.cfg pyproject.toml
+	$(call install,[dev])

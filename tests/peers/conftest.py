@@ -1,0 +1,38 @@
+"""Real servers for the tests that talk to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.peers.server import LOOPBACK, TWISTD, Server
+
+#: Starts a server with further options, in the test's directory.
+StartServer = Callable[..., Server]
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[StartServer]:
+    """Start real servers; what the test leaves running is ended after it."""
+    started: list[Server] = []
+
+    def start(*options: str, listen: str = LOOPBACK, twistd: tuple[str, ...] = ("-n", "--pidfile=")) -> Server:
+        command = [str(TWISTD), *twistd, "mailagent", "--log-format", "json", "--listen", listen]
+        server = Server([*command, "--mailboxes", str(tmp_path / "mailboxes"), *options], tmp_path)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.end()
+
+
+@pytest.fixture
+def server(start_server: StartServer) -> Iterator[Server]:
+    """A server on loopback with the built-in whitelist. It must end well when the test has passed."""
+    running = start_server()
+    running.wait_for("listening")
+    yield running
+    running.stop()

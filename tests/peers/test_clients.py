@@ -1,0 +1,133 @@
+"""Other people's clients deliver, and each message is found once, byte for byte, in C{mailboxes/user1/new}."""
+
+from __future__ import annotations
+
+import re
+import smtplib
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests import programs
+from tests.peers.conftest import StartServer
+from tests.peers.mail import NASTY, as_sent, content, lines_crlf, new, sender
+from tests.peers.server import DEADLINE, TWISTD, Server, environment
+
+ANN = "ann@example.org"
+USER1 = "user1@hostmeister.de"
+
+
+def run(command: Sequence[str], stdin: bytes = b"", cwd: Path | None = None) -> str:
+    """What a program that must end well has written."""
+    done = subprocess.run(
+        command, input=stdin, capture_output=True, timeout=DEADLINE, cwd=cwd, env=environment(), check=False
+    )
+    assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
+    return done.stdout.decode()
+
+
+def assert_delivered_once(server: Server, sent: bytes = NASTY) -> None:
+    (message,) = new(server.mailboxes / "user1")
+    assert sender(message) == ANN
+    assert content(message, sent) == sent
+    assert not list((server.mailboxes / "user1" / "tmp").iterdir())
+    assert new(server.mailboxes / "user2") == []
+
+
+def test_smtplib_delivers(server: Server) -> None:
+    with smtplib.SMTP("127.0.0.1", server.port, timeout=DEADLINE) as client:
+        assert client.sendmail(ANN, [USER1], lines_crlf(NASTY), ["BODY=8BITMIME"]) == {}
+    assert_delivered_once(server)
+
+
+@pytest.mark.requires("swaks")
+def test_swaks_delivers(server: Server, tmp_path: Path) -> None:
+    message = tmp_path / "message"
+    message.write_bytes(NASTY.removesuffix(b"\n"))  # swaks ends the last line itself
+    address = f"127.0.0.1:{server.port}"
+    said = run([programs.path("swaks"), "--server", address, "--from", ANN, "--to", USER1, "--data", f"@{message}"])
+    assert "250 2.0.0" in said
+    assert_delivered_once(server)
+
+
+@pytest.mark.requires("msmtp")
+def test_msmtp_delivers(server: Server) -> None:
+    options = ["--file=/dev/null", "--tls=off", "--auth=off", "--host=127.0.0.1", f"--port={server.port}"]
+    run([programs.path("msmtp"), *options, f"--from={ANN}", USER1], stdin=NASTY)
+    assert_delivered_once(server)
+
+
+@pytest.mark.requires("curl")
+def test_curl_delivers(server: Server) -> None:
+    url = f"smtp://127.0.0.1:{server.port}/client.example.org"
+    options = ["--silent", "--show-error", "--mail-from", ANN, "--mail-rcpt", USER1, "--upload-file", "-"]
+    run([programs.path("curl"), *options, url], stdin=lines_crlf(NASTY))
+    assert_delivered_once(server)
+
+
+@pytest.mark.requires("smtp-source")
+def test_smtp_source_delivers_a_thousand_messages_over_twenty_sessions(server: Server) -> None:
+    options = ["-s", "20", "-m", "1000", "-l", "4096", "-f", ANN, "-t", USER1]
+    run([programs.path("smtp-source"), *options, f"127.0.0.1:{server.port}"])
+    messages = new(server.mailboxes / "user1")
+    ids = {found[1] for message in messages if (found := re.search(rb"^Message-Id: (.+)$", message, re.MULTILINE))}
+    assert len(messages) == len(ids) == 1000
+    sizes = {len(as_sent(message)) for message in messages}
+    assert max(sizes) - min(sizes) < 64, "they differ by the digits in their headers and nothing else"
+    assert min(sizes) > 4000
+    assert len(server.events("message_stored")) == 1000
+
+
+def typed(message: str) -> list[str]:
+    """A session as a person types it, and the reply codes it waits for."""
+    envelope = ["220", "HELO me", "250", f"MAIL FROM:<{ANN}>", "250", f"RCPT TO:<{USER1}>", "250", "DATA", "354"]
+    return [*envelope, *message.splitlines(), ".", "250", "QUIT", "221"]
+
+
+@pytest.mark.requires("nc")
+def test_a_person_types_into_netcat(server: Server) -> None:
+    with subprocess.Popen(
+        [programs.path("nc"), "127.0.0.1", str(server.port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as netcat:
+        assert netcat.stdin is not None
+        assert netcat.stdout is not None
+        for line in typed("Hello user1,\n\nthis is me.\n"):
+            if line.isdigit():
+                assert netcat.stdout.readline().startswith(line)
+            else:
+                print(line, file=netcat.stdin, flush=True)
+    (message,) = new(server.mailboxes / "user1")
+    assert content(message, b"Hello") == b"Hello user1,\n\nthis is me.\n"
+
+
+@pytest.mark.requires("nc")
+def test_a_file_of_commands_is_piped_into_netcat(server: Server) -> None:
+    commands = [line for line in typed("Subject: piped\n\nAll at once.\n") if not line.isdigit()]
+    said = run([programs.path("nc"), "127.0.0.1", str(server.port)], stdin="".join(f"{c}\n" for c in commands).encode())
+    assert [line[:4] for line in said.splitlines()] == ["220 ", "250 ", "250 ", "250 ", "354 ", "250 ", "221 "]
+    assert_delivered_once(server, b"Subject: piped\n\nAll at once.\n")
+
+
+def mailclient(server: Server, *options: str) -> list[str]:
+    return [str(TWISTD), "mailclient", "--server", f"127.0.0.1:{server.port}", "--to", USER1, *options]
+
+
+def test_our_own_client_delivers_what_is_piped_into_it(server: Server, tmp_path: Path) -> None:
+    run(mailclient(server, "--from", ANN, "--subject", "from a pipe"), stdin=b"hi\n.\n", cwd=tmp_path)
+    (message,) = new(server.mailboxes / "user1")
+    assert sender(message) == ANN
+    header, _, body = as_sent(message).partition(b"\n\n")
+    assert b"\nSubject: from a pipe\n" in b"\n" + header + b"\n"
+    assert body == b"hi\n.\n"
+
+
+def test_our_own_client_leaves_a_server_with_a_pid_file_alone(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server(twistd=("-n",))
+    server.wait_for("listening")
+    pid = (tmp_path / "twistd.pid").read_text()
+    run(mailclient(server), stdin=b"hi\n", cwd=tmp_path)
+    assert len(new(server.mailboxes / "user1")) == 1
+    assert (tmp_path / "twistd.pid").read_text() == pid
+    server.stop()
