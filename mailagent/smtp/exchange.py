@@ -2,7 +2,8 @@
 
   1. One command at a time. While a decision is pending, what arrives waits; replies leave in order, and those
      to one segment leave together.
-  2. Memory is bounded: an overlong line is thrown away as it comes, and a peer who sends ahead is not read.
+  2. Memory is bounded: an overlong line is thrown away as it comes; a peer who sends far ahead, or does not read
+     what it is told, is not read.
   3. Trouble on our side is 4yz.
 
 What the commands mean is L{mailagent.smtp.session}'s.
@@ -51,7 +52,8 @@ class Exchange(smtp.ESMTP):
         self._errors = 0
         self._pending = False
         self._pumping = False
-        self._paused = False
+        self._reading = True
+        self._writable = True
         self._draining = False
         self._over = False
 
@@ -74,6 +76,7 @@ class Exchange(smtp.ESMTP):
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)  # replies are written whole; to wait for more would cost 40 ms
         events.CONNECTED(self._log, peer=str(self.peer))
+        self.transport.registerProducer(self, True)
         self._send(Reply(220, "", self.greeting().decode("ascii", "replace")))
         self._flush()
         self.setTimeout(self.timeout)
@@ -84,6 +87,18 @@ class Exchange(smtp.ESMTP):
             return
         self._input.feed(data)
         self._pump()
+
+    def pauseProducing(self) -> None:
+        """The peer does not read our replies: carry out nothing more until it does (C{IPushProducer})."""
+        self._writable = False
+
+    def resumeProducing(self) -> None:
+        """The peer has read our replies (C{IPushProducer})."""
+        self._writable = True
+        self._pump()
+
+    def stopProducing(self) -> None:
+        """The connection is gone (C{IPushProducer}); C{connectionLost} does what there is to do."""
 
     def timeoutConnection(self) -> None:
         if self._pending:  # it is we who are slow
@@ -123,7 +138,7 @@ class Exchange(smtp.ESMTP):
             return
         self._pumping = True
         try:
-            while not self._pending and not self._over and self._step():
+            while self._writable and not self._pending and not self._over and self._step():
                 pass
         finally:
             self._pumping = False
@@ -226,6 +241,7 @@ class Exchange(smtp.ESMTP):
         self._over = True
         self._flush()
         self._abandon()
+        self.transport.unregisterProducer()
         self.transport.loseConnection()
 
     def _abandon(self) -> None:
@@ -234,10 +250,10 @@ class Exchange(smtp.ESMTP):
             self._incoming = None
 
     def _regulate(self) -> None:
-        """Stop reading a peer who sends far ahead of our decisions; read again when they are made."""
-        ahead = self._pending and len(self._input) > READ_AHEAD
-        if ahead and not self._paused:
-            self.transport.pauseProducing()
-        elif self._paused and not ahead and not self._over:
-            self.transport.resumeProducing()
-        self._paused = ahead
+        """Do not read a peer who sends far ahead of our decisions, or does not read our replies."""
+        if self._over:
+            return
+        reading = self._writable and not (self._pending and len(self._input) > READ_AHEAD)
+        if reading != self._reading:
+            self._reading = reading
+            (self.transport.resumeProducing if reading else self.transport.pauseProducing)()

@@ -130,6 +130,24 @@ def test_a_peer_who_sends_far_ahead_of_a_decision_is_not_read_until_it_is_made()
     assert connection.received().count(b"250 2.0.0") == READ_AHEAD // 6 + 1
 
 
+def test_a_peer_who_does_not_read_our_replies_is_not_read_either() -> None:
+    connection = greeted(MemoryServer())
+    connection.session.pauseProducing()  # what a transport does when its buffer is full
+    assert connection.send(b"NOOP\r\n") == b""
+    assert connection.transport.producerState == "paused"
+    connection.session.resumeProducing()
+    assert codes(connection.received()) == ["250 2.0.0"]
+    assert connection.transport.producerState == "producing"
+
+
+def test_a_peer_who_does_not_read_our_replies_is_idle() -> None:
+    server = MemoryServer(idle_time=300)
+    connection = greeted(server)
+    connection.session.pauseProducing()
+    server.clock.advance(301)
+    assert connection.closed
+
+
 def test_a_sink_that_is_behind_holds_the_sender_back() -> None:
     server = MemoryServer(run_in_thread=lambda *_: Deferred())  # a disk that never gets anything done
     connection = greeted(server)
