@@ -38,10 +38,10 @@ def _host_part(hostname: str) -> str:
 class Maildirs:
     """See the module; L{mailagent.interfaces.IMailstore} has the contract.
 
-    @param files: the file layer.
-    @param run_in_thread: calls a function with arguments in a bounded pool of threads; a C{Deferred} of its result.
-    @param hostname: this host, for file names.
-    @param seconds: the time, in seconds since the epoch.
+    @ivar files: the file layer.
+    @ivar run_in_thread: calls a function with arguments in a bounded pool of threads; a C{Deferred} of its result.
+    @ivar hostname: this host, for file names.
+    @ivar seconds: the time, in seconds since the epoch.
     """
 
     _files: FileLayer

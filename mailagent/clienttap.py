@@ -1,0 +1,201 @@
+"""``twistd mailclient``: compose a message at the terminal, or take it from a pipe, and send it.
+
+Wiring only. Unlike other twistd plugins this one stays in the foreground, writes no pid file, and keeps Twisted's log
+out of the dialogue: twistd redirects C{sys.stdout} and C{sys.stderr} to the log, so people are spoken to through
+C{sys.__stdout__} and C{sys.__stderr__}. What cannot work is told in one line, with an exit status of C{sysexits.h}.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import NoReturn, TextIO, cast
+
+import attrs
+from twisted.application.service import IService
+from twisted.internet.base import ReactorBase
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.logger import ILogObserver, LogPublisher
+from twisted.python import usage
+
+from mailagent.compose import exit_status
+from mailagent.compose.conversation import Conversation
+from mailagent.compose.correspondent import BadAddress, Correspondent, parse_correspondent, parse_correspondents
+from mailagent.compose.dialogue import Dialogue, Given
+from mailagent.compose.draft_folder import DraftFolder
+from mailagent.compose.prompt import TerminalPrompter
+from mailagent.compose.submit import Submission
+from mailagent.compose.this_host import host_name, user_at
+from mailagent.log import observer
+from mailagent.smtp.sender import open_session
+
+DEFAULT_PORT = 2525
+_SERVER = re.compile(r"(?:\[(?P<literal>[^\]]+)\]|(?P<name>[^:\[\]\s]+))(?::(?P<port>[0-9]{1,5}))?\Z")
+
+
+class Options(usage.Options):
+    """The command line of ``twistd mailclient``."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Sends one message. On a terminal, what the options leave open is asked for. "
+        "Otherwise --to is needed and the text is read from standard input."
+    )
+    optParameters = [
+        ["server", "s", f"127.0.0.1:{DEFAULT_PORT}", "Submit to HOST[:PORT]; an IPv6 address as [ADDRESS]:PORT."],
+        ["from", "f", None, "The sender's address (default: you at this host)."],
+        ["subject", None, None, "The subject (asked for on a terminal)."],
+        ["body", "b", None, "Read the text from this file, UTF-8."],
+        ["log", None, None, "Write a log to this file."],
+    ]
+    compData = usage.Completions(optActions={"body": usage.CompleteFiles(), "log": usage.CompleteFiles()})
+
+    def __init__(self) -> None:
+        super().__init__()
+        for field in ("to", "cc", "bcc"):
+            self[field] = ()
+
+    def opt_to(self, addresses: str) -> None:
+        """Send to these addresses, separated by ; or , (repeatable)."""
+        self["to"] += _addresses(addresses)
+
+    def opt_cc(self, addresses: str) -> None:
+        """Send a copy to these addresses (repeatable)."""
+        self["cc"] += _addresses(addresses)
+
+    def opt_bcc(self, addresses: str) -> None:
+        """Send a copy to these addresses, and do not tell the others (repeatable)."""
+        self["bcc"] += _addresses(addresses)
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse, or leave with one line and C{EX_USAGE}: twistd itself would print the whole usage."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            _leave_saying(os.EX_USAGE, str(error))
+
+    def postOptions(self) -> None:
+        """Make sense of the values, and set up twistd for a program in the foreground."""
+        self["server"] = parse_server(self["server"])
+        if self["from"] is not None:
+            try:
+                self["from"] = parse_correspondent(self["from"])
+            except BadAddress as error:
+                raise usage.UsageError(f"--from: {error}") from None
+        if self.parent is not None:
+            self["log"] = self["log"] or self.parent.get("logfile")
+            self.parent.update(nodaemon=True, pidfile="", no_save=True)
+
+
+def parse_server(text: str) -> tuple[str, int]:
+    """C{HOST}, C{HOST:PORT}, C{[IPV6]} or C{[IPV6]:PORT}.
+
+    @raise usage.UsageError: C{text} is none of these.
+    """
+    if text.count(":") > 1 and "[" not in text:  # an IPv6 address can only stand without a port
+        text = f"[{text}]"
+    found = _SERVER.match(text)
+    port = int(found["port"] or DEFAULT_PORT) if found else 0
+    if found is None or not 0 < port < 65536:
+        raise usage.UsageError(f"--server: {text!r} is not HOST[:PORT]")
+    return found["literal"] or found["name"], port
+
+
+def makeService(options: Options) -> IService:
+    """The service that does it. Leaves at once where something it needs is missing."""
+    from twisted.internet import reactor as installed
+
+    reactor = cast(ReactorBase, installed)
+    log = _observer(options["log"])
+    host = host_name()
+    terminal = _terminal()
+    given = _given(options, host, interactive=terminal is not None)
+    prompter = None
+    if terminal is not None:
+        prompter = TerminalPrompter(reactor, cast(TextIO, sys.__stdin__), terminal)
+        reactor.addSystemEventTrigger("after", "shutdown", prompter.release)
+    endpoint = HostnameEndpoint(reactor, *options["server"])
+    dialogue = Dialogue(
+        given,
+        Submission(partial(open_session, endpoint, reactor, host)),
+        DraftFolder.of_user(os.environ),
+        reactor,
+        terminal or _stream(sys.__stdout__),
+        terminal or _stream(sys.__stderr__),
+        prompter,
+    )
+    return cast(IService, Conversation(reactor, dialogue.run, _leave, os.EX_SOFTWARE, log))
+
+
+def _terminal() -> TextIO | None:
+    """Where to talk to the person at standard input, if there is one."""
+    if sys.__stdin__ is None or not sys.__stdin__.isatty():
+        return None
+    return next((_stream(stream) for stream in (sys.__stdout__, sys.__stderr__) if stream and stream.isatty()), None)
+
+
+def _stream(stream: TextIO | None) -> TextIO:
+    if stream is None:
+        return open(os.devnull, "w")
+    stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
+    return stream
+
+
+def _given(options: Options, host: str, interactive: bool) -> Given:
+    recipients = {field: options[field] for field in ("to", "cc", "bcc")}
+    given = Given(options["from"], **recipients, subject=options["subject"])
+    if given.sender is None and (host or not interactive):
+        given = attrs.evolve(given, sender=user_at(host or "localhost"))
+    if not interactive and given.sender is None:
+        _leave_saying(os.EX_USAGE, "--from is needed: this user and host make no address")
+    if not interactive and not any(recipients.values()):
+        _leave_saying(os.EX_USAGE, "--to is needed when standard input is not a terminal")
+    if options["body"] is not None or not interactive:
+        given = attrs.evolve(given, body=_body(options["body"]))
+    return given
+
+
+def _body(path: str | None) -> str:
+    """The text from a file, or from standard input. The reactor does not run yet, so that this may take its time."""
+    try:
+        with open(path or 0, "rb", closefd=path is not None) as file:
+            return file.read().decode("utf-8")
+    except OSError as error:
+        _leave_saying(os.EX_NOINPUT, f"{path or 'standard input'}: {error.strerror}")
+    except UnicodeDecodeError:
+        _leave_saying(os.EX_DATAERR, f"{path or 'standard input'} is not UTF-8 text")
+    except KeyboardInterrupt:
+        _leave_saying(exit_status.CANCELLED, "Cancelled: nothing was sent.")
+
+
+def _addresses(text: str) -> tuple[Correspondent, ...]:
+    try:
+        return parse_correspondents(text)
+    except BadAddress as error:
+        raise usage.UsageError(str(error)) from None
+
+
+def _observer(log: str | None) -> ILogObserver:
+    if log is None:
+        nobody: ILogObserver = LogPublisher()
+        return nobody
+    try:
+        return observer("text", log)
+    except OSError as error:
+        _leave_saying(os.EX_CANTCREAT, f"--log: {log}: {error.strerror}")
+
+
+def _leave_saying(status: int, complaint: str) -> NoReturn:
+    print(f"twistd mailclient: {complaint}", file=sys.__stderr__)
+    raise SystemExit(status)
+
+
+def _leave(status: int) -> None:
+    """End the process now: no thread that waits at the terminal may hold it."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        if stream is not None:
+            stream.flush()
+    os._exit(status)

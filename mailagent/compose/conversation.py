@@ -1,0 +1,72 @@
+"""A service that does one thing in the foreground and then ends the process with an exit status."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.application.service import IServiceCollection, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorCore
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
+from twisted.python.failure import Failure
+
+
+class Conversation(Service):
+    """Runs C{converse} once the reactor runs; what it returns becomes the exit status.
+
+    twistd has no notion of an exit status, so the process leaves from the very last shutdown trigger. A signal
+    that stops the reactor first cancels C{converse}, and the status is then the signal's: twistd sees to that.
+
+    @param converse: the thing to do.
+    @param leave: ends the process with a status.
+    @param failed: the status if C{converse} fails, which it should not.
+    @param observer: takes the log.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorCore,
+        converse: Callable[[], Coroutine[Deferred[Any], Any, int]],
+        leave: Callable[[int], None],
+        failed: int,
+        observer: ILogObserver,
+    ) -> None:
+        self._reactor = reactor
+        self._converse = converse
+        self._leave = leave
+        self._failed = failed
+        self._observer = observer
+        self._under_way: Deferred[None] | None = None
+
+    def setServiceParent(self, parent: IServiceCollection) -> None:
+        """Join the application, which asks its components for an observer before it begins to log."""
+        if isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._observer)
+        super().setServiceParent(parent)
+
+    def startService(self) -> None:
+        """See C{IService}."""
+        super().startService()
+        self._reactor.callWhenRunning(self._begin)
+
+    def stopService(self) -> None:
+        """See C{IService}."""
+        super().stopService()
+        if self._under_way is not None:
+            self._under_way.cancel()
+
+    def _begin(self) -> None:
+        self._under_way = Deferred.fromCoroutine(self._converse()).addErrback(self._broke).addCallback(self._end)
+
+    def _broke(self, failure: Failure) -> int:
+        self._log.failure("the conversation broke", failure)
+        return self._failed
+
+    def _end(self, status: int) -> None:
+        if self.running:  # else a signal was faster
+            self._reactor.addSystemEventTrigger("after", "shutdown", self._leave, status)
+            self._reactor.stop()

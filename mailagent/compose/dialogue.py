@@ -1,0 +1,184 @@
+"""From what the command line said to a message sent: asks for what is missing, and tells what became of it.
+
+Guarantees: nothing is sent unless it is complete and, on a terminal, ended by the person; every recipient's result is
+shown with the server's reply; a text that did not reach every recipient is kept in a file, whose name is shown,
+unless the person gave it up. Whatever a server or a person wrote is shown with control characters escaped.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable
+from typing import TextIO, TypeVar
+
+import attrs
+from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IReactorTime
+
+from mailagent.compose import exit_status
+from mailagent.compose.correspondent import BadAddress, Correspondent, parse_correspondent, parse_correspondents
+from mailagent.compose.draft import Draft
+from mailagent.compose.draft_folder import DraftFolder, NotKept
+from mailagent.compose.prompt import Cancelled, Interrupted, IPrompter
+from mailagent.compose.submit import Submission
+from mailagent.envelope.address import Address
+from mailagent.envelope.envelope import Envelope
+from mailagent.envelope.message_id import message_id
+from mailagent.envelope.outcome import Outcome
+from mailagent.log import printable
+from mailagent.smtp.sending_failed import SendingFailed
+
+_NOTHING_SENT = "Cancelled: nothing was sent."
+_Answer = TypeVar("_Answer")
+
+
+@attrs.frozen
+class Given:
+    """What the command line, or standard input, has settled already; C{None} and no recipients are asked for."""
+
+    sender: Correspondent | None = None
+    to: tuple[Correspondent, ...] = ()
+    cc: tuple[Correspondent, ...] = ()
+    bcc: tuple[Correspondent, ...] = ()
+    subject: str | None = None
+    body: str | None = None
+
+    def draft(self, sender: Correspondent) -> Draft:
+        """A draft of what is given, the rest empty."""
+        return Draft(sender, self.to, self.cc, self.bcc, self.subject or "", self.body or "")
+
+
+@attrs.define
+class Dialogue:
+    """One message. With no C{prompter} there is nobody to ask: then C{given} holds all that is needed.
+
+    @ivar out: what is told goes there.
+    @ivar err: what went wrong goes there.
+    """
+
+    _given: Given
+    _submission: Submission
+    _drafts: DraftFolder
+    _clock: IReactorTime
+    _out: TextIO
+    _err: TextIO
+    _prompter: IPrompter | None = None
+    _draft: Draft | None = attrs.field(default=None, init=False)
+    _id: str = attrs.field(init=False)
+    _sending: bool = attrs.field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._id = message_id(int(self._clock.seconds() * 1e6), secrets.randbits(30))
+
+    async def run(self) -> int:
+        """Do all of it.
+
+        @return: the exit status (see L{exit_status}).
+        """
+        try:
+            return await self._send(await self._complete())
+        except Cancelled:
+            self._say(_NOTHING_SENT)
+            return exit_status.CANCELLED
+        except (Interrupted, CancelledError):
+            self._complain("Interrupted: the message may have been sent or not." if self._sending else _NOTHING_SENT)
+            self._keep()
+            return exit_status.CANCELLED
+        except SendingFailed as failure:
+            self._complain(f"Failed: {failure.reason}")
+            self._show(failure.outcomes)
+            self._keep()
+            return exit_status.of_failure(failure)
+
+    async def _complete(self) -> Draft:
+        if self._prompter is None:
+            assert self._given.sender is not None
+            self._draft = self._given.draft(self._given.sender)
+            return self._draft
+        return await self._interview(self._prompter)
+
+    async def _interview(self, prompter: IPrompter) -> Draft:
+        given, sender = self._given, self._given.sender
+        if sender is None:
+            sender = await self._ask(prompter, "From: ", parse_correspondent)
+        draft = await self._with_recipients(prompter, given.draft(sender))
+        if given.subject is None:
+            draft = attrs.evolve(draft, subject=await prompter.ask("Subject: "))
+        if given.body is None:
+            draft = attrs.evolve(draft, body=await self._compose(prompter, draft))
+        self._draft = draft
+        return draft
+
+    async def _with_recipients(self, prompter: IPrompter, draft: Draft) -> Draft:
+        """The draft with at least one recipient, and none that the server refuses for good."""
+        passed: set[Address] = set()
+        while True:
+            while not draft.recipients:
+                draft = attrs.evolve(draft, to=await self._ask(prompter, "To: ", parse_correspondents))
+            refused = await self._check(draft, passed)
+            if not refused:
+                return draft
+            for recipient in refused:
+                label = f"Instead of {printable(str(recipient))} (empty: leave out): "
+                draft = draft.replacing(recipient, await self._ask(prompter, label, parse_correspondents))
+
+    async def _check(self, draft: Draft, passed: set[Address]) -> list[Address]:
+        """Those the server refuses, of the recipients that have not C{passed} yet; the others then have.
+
+        One that the server only defers passes, with a word: until the text is written that may be over.
+        """
+        unchecked = tuple(recipient for recipient in draft.recipients if recipient not in passed)
+        if not unchecked:
+            return []
+        outcomes = await self._submission.check(Envelope(draft.sender.address, unchecked))
+        self._show(outcome for outcome in outcomes if not outcome.delivered)
+        passed.update(outcome.recipient for outcome in outcomes if not outcome.failed)
+        return [outcome.recipient for outcome in outcomes if outcome.failed]
+
+    async def _ask(self, prompter: IPrompter, label: str, parse: Callable[[str], _Answer]) -> _Answer:
+        while True:
+            try:
+                return parse(await prompter.ask(label))
+            except BadAddress as error:
+                self._say(str(error))
+
+    async def _compose(self, prompter: IPrompter, draft: Draft) -> str:
+        try:
+            return await prompter.compose("(^C to cancel) | (^D to send)\nEnter email message:\n")
+        except Interrupted as interruption:
+            self._draft = attrs.evolve(draft, body=interruption.text)
+            raise
+
+    async def _send(self, draft: Draft) -> int:
+        message = draft.on_the_wire(self._clock.seconds(), self._id)
+        envelope = Envelope(draft.sender.address, draft.recipients, size=len(message))
+        self._sending = True
+        outcomes = await self._submission.submit(envelope, message)
+        self._show(outcomes)
+        status = exit_status.of_outcomes(outcomes)
+        if status != exit_status.ALL_ACCEPTED:
+            self._keep()
+        return status
+
+    def _keep(self) -> None:
+        """Save the text, if any was written, and say where it is."""
+        if self._draft is None or not self._draft.body:
+            return
+        kept = self._draft.for_keeping(self._clock.seconds(), self._id)
+        try:
+            path = self._drafts.keep(f"{self._id}.eml", kept)
+        except NotKept as error:
+            self._complain(f"The text could not be kept: {error}")
+        else:
+            self._complain(f"The text is kept in {path}")
+
+    def _show(self, outcomes: Iterable[Outcome]) -> None:
+        for outcome in outcomes:
+            word = "accepted" if outcome.delivered else "deferred" if outcome.deferred else "refused"
+            self._say(f"{outcome.recipient}: {word} ({outcome.reply})")
+
+    def _say(self, text: str) -> None:
+        print(printable(text), file=self._out, flush=True)
+
+    def _complain(self, text: str) -> None:
+        print(printable(text), file=self._err, flush=True)

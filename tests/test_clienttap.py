@@ -1,0 +1,323 @@
+"""``twistd mailclient``: its options, and the real program in a pipe and on a pseudo-terminal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from twisted.python import usage
+
+from mailagent.clienttap import Options, parse_server
+from mailagent.compose import exit_status
+from tests.compose.terminal import CTRL_C, CTRL_D, ENTER, Terminal
+from tests.smtp.scripted_server import DROP, SILENCE, ScriptedServer
+
+ROOT = Path(__file__).resolve().parents[1]
+TWISTD = str(Path(sys.executable).with_name("twistd"))
+USER = "user1@hostmeister.de"
+
+
+@attrs.frozen
+class Ended:
+    """How the program ended, and what it said."""
+
+    status: int
+    out: str
+    err: str
+
+
+@attrs.define
+class Client:
+    """The program, run in a folder of its own against a server of its own."""
+
+    folder: Path
+    server: ScriptedServer
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return os.environ | {"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(self.folder / "state"), "TERM": "xterm"}
+
+    @property
+    def drafts(self) -> list[Path]:
+        return list((self.folder / "state" / "mailagent" / "drafts").glob("*"))
+
+    def command(self, *options: str) -> list[str]:
+        return [TWISTD, "mailclient", "--server", self.server.address, "--from", "me@example.com", *options]
+
+    def pipe(self, content: bytes, *options: str) -> Ended:
+        """With standard input from a pipe."""
+        run = subprocess.run(
+            self.command(*options),
+            input=content,
+            capture_output=True,
+            cwd=self.folder,
+            env=self.environment,
+            timeout=30,
+        )
+        return Ended(run.returncode, run.stdout.decode(), run.stderr.decode())
+
+    def terminal(self, *options: str) -> Terminal:
+        return Terminal(self.command(*options), self.folder, self.environment)
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Client]:
+    with ScriptedServer() as server:
+        yield Client(tmp_path, server)
+
+
+# Options
+
+
+def parsed(*options: str) -> Any:
+    made = Options()
+    made.parseOptions(options)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("text", "server"),
+    [
+        ("mx.example.org", ("mx.example.org", 2525)),
+        ("mx.example.org:25", ("mx.example.org", 25)),
+        ("192.0.2.1:587", ("192.0.2.1", 587)),
+        ("[2001:db8::1]", ("2001:db8::1", 2525)),
+        ("[2001:db8::1]:25", ("2001:db8::1", 25)),
+        ("2001:db8::1", ("2001:db8::1", 2525)),
+    ],
+)
+def test_a_server_is_a_host_with_or_without_a_port(text: str, server: tuple[str, int]) -> None:
+    assert parse_server(text) == server
+
+
+@pytest.mark.parametrize("text", ["", ":25", "mx:", "mx:0", "mx:65536", "mx:smtp", "m x", "[::1", "[::1]25", "mx]:25"])
+def test_what_is_no_server_is_refused(text: str) -> None:
+    with pytest.raises(usage.UsageError, match="HOST"):
+        parse_server(text)
+
+
+def test_recipients_may_be_lists_and_be_repeated() -> None:
+    options = parsed("--to", "a@b.c; d@e.f", "--to", "g@h.i", "--bcc", "J <j@k.l>")
+    assert [str(who) for who in options["to"]] == ["a@b.c", "d@e.f", "g@h.i"]
+    assert [str(who) for who in options["bcc"]] == ["J <j@k.l>"]
+
+
+def test_the_server_is_ours_at_home_by_default() -> None:
+    assert parsed()["server"] == ("127.0.0.1", 2525)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--to", "a@b.c, nonsense"], "'nonsense'"),
+        (["--from", "nonsense"], "'nonsense'"),
+        (["--server", "a:b"], "'a:b'"),
+        (["--bogus"], "--bogus"),
+        (["surplus"], ""),
+    ],
+)
+def test_bad_options_are_one_line_and_a_status(
+    options: list[str], named: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "__stderr__", sys.stderr)
+    with pytest.raises(SystemExit) as caught:
+        parsed(*options)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("twistd mailclient: ")
+    assert named in line
+    assert caught.value.code == os.EX_USAGE
+
+
+# In a pipe
+
+
+def test_a_text_from_a_pipe_is_sent(client: Client) -> None:
+    ended = client.pipe(b"hi\n", "--to", USER)
+    assert ended == Ended(0, f"{USER}: accepted (250 2.0.0 Stored)\n", "")
+    (message,) = client.server.messages
+    assert message.endswith(b"\r\n\r\nhi\r\n.\r\n")
+
+
+def test_it_is_sent_in_one_session_with_this_hosts_name(client: Client) -> None:
+    client.pipe(b"hi\n", "--to", USER)
+    (session,) = client.server.sessions
+    assert session[0].startswith(b"EHLO ")
+    assert session[-1] == b"QUIT"
+
+
+def test_a_text_from_a_file_is_sent(client: Client) -> None:
+    (client.folder / "text").write_text("gr\xfc\xdfe\n", "utf-8")
+    assert client.pipe(b"ignored", "--to", USER, "--subject", "Gru\xdf", "--body", "text").status == 0
+    (message,) = client.server.messages
+    assert b"Subject: =?utf-8?" in message
+    assert b"ignored" not in message
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        ([], os.EX_USAGE),
+        (["--to", "nonsense"], os.EX_USAGE),
+        (["--to", USER, "--body", "missing"], os.EX_NOINPUT),
+        (["--to", USER, "--log", "missing/log"], os.EX_CANTCREAT),
+    ],
+)
+def test_what_cannot_work_is_told_in_one_line(client: Client, options: list[str], status: int) -> None:
+    ended = client.pipe(b"hi\n", *options)
+    assert (ended.status, ended.out) == (status, "")
+    assert ended.err.startswith("twistd mailclient: ")
+    assert ended.err.count("\n") == 1
+    assert client.server.sessions == []
+
+
+def test_a_text_that_is_not_utf_8_is_refused(client: Client) -> None:
+    assert client.pipe(b"\xff\xfe", "--to", USER).status == os.EX_DATAERR
+
+
+@pytest.mark.parametrize(
+    ("to", "replies", "status"),
+    [
+        (f"{USER}, nobody@hostmeister.de", {}, exit_status.PARTLY_ACCEPTED),
+        ("nobody@hostmeister.de", {}, os.EX_NOUSER),
+        ("later@hostmeister.de", {}, os.EX_TEMPFAIL),
+        (USER, {"message": "554 5.6.0 Bad"}, os.EX_UNAVAILABLE),
+        (USER, {"message": DROP}, os.EX_TEMPFAIL),
+        (USER, {"greeting": "HTTP/1.1 400 Bad Request"}, os.EX_PROTOCOL),
+    ],
+)
+def test_the_status_tells_what_came_of_it_and_the_text_is_kept(
+    client: Client, to: str, replies: dict[str, str], status: int
+) -> None:
+    client.server.replies.update(replies)
+    ended = client.pipe(b"hi\n", "--to", to)
+    assert ended.status == status
+    (draft,) = client.drafts
+    assert f"The text is kept in {draft}\n" in ended.err
+    assert draft.read_bytes().endswith(b"\n\nhi\n")
+    assert draft.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_server_that_is_not_there_is_unavailable(client: Client) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        port = listening.getsockname()[1]
+    ended = client.pipe(b"hi\n", "--to", USER, "--server", f"127.0.0.1:{port}")
+    assert ended.status == os.EX_UNAVAILABLE
+    assert ended.err.startswith("Failed: cannot connect: ")
+
+
+def test_stock_twistd_would_daemonise_and_stumble_over_the_servers_pid_file(client: Client) -> None:
+    """The server's C{twistd.pid} in the same folder stops a stock plugin, and what goes on has lost its terminal."""
+    pid_file = client.folder / "twistd.pid"
+    pid_file.write_text(str(os.getpid()))
+    assert client.pipe(b"hi\n", "--to", USER).status == 0
+    assert pid_file.read_text() == str(os.getpid())
+    assert [path.name for path in client.folder.iterdir()] == ["twistd.pid"]
+
+
+def test_the_log_goes_to_its_file_and_has_no_content(client: Client) -> None:
+    ended = client.pipe(b"secret\n", "--to", USER, "--log", "log")
+    log = (client.folder / "log").read_text()
+    assert f"sent: RCPT TO:<{USER}>" in log
+    assert "received: 250 2.0.0 Stored" in log
+    assert "secret" not in log
+    assert ended.err == ""
+
+
+# On a terminal
+
+
+def test_a_person_sends_a_message(client: Client) -> None:
+    with client.terminal() as terminal:
+        terminal.expect("To:")
+        terminal.type(USER, ENTER)
+        terminal.expect("Subject:")
+        terminal.type("Hello", ENTER)
+        terminal.expect("(^C to cancel) | (^D to send)\nEnter email message:")
+        terminal.type("line one", ENTER, "line two", ENTER, CTRL_D)
+        terminal.expect(f"{USER}: accepted (250 2.0.0 Stored)")
+        assert terminal.status() == 0
+        assert terminal.as_found
+    check, sending = client.server.sessions
+    assert check[1:] == [b"MAIL FROM:<me@example.com>", f"RCPT TO:<{USER}>".encode(), b"RSET", b"QUIT"]
+    assert sending[4].endswith(b"\r\n\r\nline one\r\nline two\r\n.\r\n")
+
+
+def test_nothing_of_the_log_is_in_the_dialogue(client: Client) -> None:
+    with client.terminal("--to", USER, "--subject", "") as terminal:
+        terminal.expect("Enter email message:")
+        terminal.type(CTRL_D)
+        terminal.status()
+        assert "twistd" not in terminal.screen
+        assert "RCPT" not in terminal.screen
+        assert "Twisted" not in terminal.screen
+
+
+def test_what_is_typed_ahead_in_one_go_is_a_message(client: Client) -> None:
+    with client.terminal() as terminal:
+        terminal.expect("To:")
+        terminal.type(USER, ENTER, "Hello", ENTER, "text", ENTER, CTRL_D)
+        assert terminal.status() == 0
+    assert (
+        client.server.messages[0].endswith(b"\r\nSubject: Hello\r\n")
+        or b"\r\n\r\ntext\r\n.\r\n" in (client.server.messages[0])
+    )
+
+
+def test_control_c_cancels_and_sends_nothing(client: Client) -> None:
+    with client.terminal("--to", USER, "--subject", "") as terminal:
+        terminal.expect("Enter email message:")
+        terminal.type("text", ENTER, CTRL_C)
+        terminal.expect("Cancelled: nothing was sent.")
+        assert terminal.status() == exit_status.CANCELLED
+        assert terminal.as_found
+    assert client.server.messages == []
+    assert client.drafts == []
+
+
+def test_a_refused_recipient_is_corrected_before_the_text_is_written(client: Client) -> None:
+    with client.terminal("--subject", "") as terminal:
+        terminal.expect("To:")
+        terminal.type("nobody@hostmeister.de", ENTER)
+        terminal.expect("nobody@hostmeister.de: refused (550 5.1.1 No such user here)")
+        terminal.expect("Instead of nobody@hostmeister.de")
+        terminal.type(USER, ENTER)
+        terminal.expect("Enter email message:")
+        terminal.type("text", ENTER, CTRL_D)
+        terminal.expect(f"{USER}: accepted")
+        assert terminal.status() == 0
+    assert f"\r\nTo: {USER}\r\n".encode() in client.server.messages[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_input_is_awaited_ends_it_within_a_second(client: Client, number: signal.Signals) -> None:
+    with client.terminal("--to", USER, "--subject", "") as terminal:
+        terminal.expect("Enter email message:")
+        terminal.type("half a te")
+        terminal.expect("half a te")
+        terminal.signal(number)
+        assert terminal.process.wait(1.0) == -number
+        terminal.expect("The text is kept in ")
+        assert terminal.as_found
+    assert client.server.messages == []
+    assert client.drafts[0].read_bytes().endswith(b"\n\nhalf a te\n")
+
+
+def test_control_c_while_the_server_is_silent_ends_it(client: Client) -> None:
+    client.server.replies["EHLO"] = SILENCE
+    with client.terminal("--subject", "") as terminal:
+        terminal.expect("To:")
+        terminal.type(USER, ENTER)
+        assert client.server.silent.wait(30)
+        terminal.type(CTRL_C)
+        terminal.expect("Cancelled: nothing was sent.")
+        assert terminal.status() == -signal.SIGINT
+        assert terminal.as_found
