@@ -119,17 +119,17 @@ def _time(event: LogEvent) -> str:
     return moment.isoformat(timespec="milliseconds")
 
 
-def observer(log_format: str, logfile: str | None) -> ILogObserver:
+def observer(log_format: str, logfile: str) -> ILogObserver:
     """The observer that writes the log.
 
     @param log_format: one of L{FORMATS}.
-    @param logfile: a path, or C{None} or C{"-"} for standard output. SIGUSR1 starts a new file.
+    @param logfile: a path, or C{"-"} for standard output. SIGUSR1 starts a new file.
     """
     return FileLogObserver(_open(logfile), {"text": format_text, "json": format_json}[log_format])
 
 
-def _open(logfile: str | None) -> IO[Any]:
-    if not logfile or logfile == "-":
+def _open(logfile: str) -> IO[Any]:
+    if logfile == "-":
         return sys.stdout
     file = LogFile.fromFullPath(logfile)
     if not signal.getsignal(signal.SIGUSR1):

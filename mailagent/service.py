@@ -80,6 +80,7 @@ class MailAgent(Service):
 
         @raise StartError: one cannot be bound.
         """
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hang_up))
         for listener in self._config.listen:
             self._ports.append(self._bind(listener.endpoint))
 
@@ -129,7 +130,6 @@ class MailAgent(Service):
         """Replace the reactor's handlers, under which twistd would report death by signal after a good stop."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._reactor.callFromThread(self._stop))
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hang_up))
 
     def _stop(self) -> None:
         if self.running:

@@ -68,11 +68,18 @@ class Options(usage.Options):
 
     @property
     def observer(self) -> ILogObserver | None:
-        """Where the log goes and in which form; C{None} where twistd was given an observer or syslog."""
-        parent: Any = self.parent or {}
+        """Where the log goes and in which form; C{None} where twistd was given an observer or syslog.
+
+        As with twistd's own: in the foreground to standard output, else to C{twistd.log}.
+        """
+        parent: Any = self.parent or {"nodaemon": True}
         if parent.get("logger") or parent.get("syslog"):
             return None
-        return log.observer(self["log-format"], parent.get("logfile"))
+        logfile = parent.get("logfile") or ("-" if parent.get("nodaemon") else "twistd.log")
+        if logfile == "-" and not parent.get("nodaemon"):
+            print("a daemon cannot log to standard output; name a file: --logfile", file=sys.stderr)
+            raise SystemExit(1)
+        return log.observer(self["log-format"], logfile)
 
     @property
     def overrides(self) -> Overrides:
@@ -116,7 +123,7 @@ def make_service(config: Config, reactor: Any, observer: ILogObserver | None = N
         pool,
         reactor,
         prepare=lambda: prepare(files, directory.mailboxes(), time.time(), logger),
-        announce=lambda ports: welcome.announce(config, ports, logger),
+        announce=lambda ports: welcome.announce(config, list(directory.mailboxes()), ports, logger),
         observer=observer,
     )
 

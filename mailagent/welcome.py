@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.logger import Logger
 
 from mailagent import log as events
 from mailagent.config import Config, HostSettings
+from mailagent.envelope.mailbox import Mailbox
 
 #: Names listed in full; of more, the number is told.
 _SHOWN = 8
-_DEFAULT_PORT = 2525
-_ANYWHERE = "0.0.0.0"  # noqa: S104
+_CLIENTS_DEFAULT = "127.0.0.1:2525"
+#: Where listeners on every address are reached from here.
+_ANY_IPV4, _ANY_IPV6 = "0.0.0.0", "[::]"  # noqa: S104
 
 
-def announce(config: Config, ports: Sequence[IListeningPort], log: Logger) -> None:
+def announce(config: Config, mailboxes: Sequence[Mailbox], ports: Sequence[IListeningPort], log: Logger) -> None:
     """Emit one event per listener and per fact a person at the terminal wants to know."""
-    addresses = [address_text(port.getHost()) for port in ports]
+    addresses = [port.getHost() for port in ports]
     for address in addresses:
-        events.LISTENING(log, address=address)
-    for text in lines(config, addresses):
+        events.LISTENING(log, address=address_text(address))
+    for text in lines(config, mailboxes, addresses):
         events.NOTICE(log, text=text)
 
 
@@ -36,31 +40,19 @@ def address_text(address: IAddress) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def lines(config: Config, addresses: Sequence[str]) -> Iterator[str]:
+def lines(config: Config, mailboxes: Sequence[Mailbox], addresses: Sequence[IAddress]) -> Iterator[str]:
     """The notices, one after the other."""
     yield f"configuration: {config.source}"
-    tables = _tables(config)
-    for hosts, settings, _ in tables:
-        names = _listed([*settings.users, *settings.aliases])
-        yield f"takes mail for {names} at {_listed(hosts)}"
-    for _, _, directory in tables:
-        yield f"mail goes to {os.path.join(directory, '<user>', 'new')}"
-    hosts, settings, directory = tables[0]
-    recipient, mailbox = f"{settings.users[0]}@{hosts[0]}", _shown_path(os.path.join(directory, settings.users[0]))
-    yield f"send one:  echo hello | {_twistd()} mailclient{_server(addresses)} --to {recipient}"
-    yield f"read it:   cat {mailbox}/new/*"
-
-
-def _tables(config: Config) -> list[tuple[Sequence[str], HostSettings, str]]:
-    """Each group of hosts with its users and the directory their mailboxes are in."""
-    root = config.mailboxes.path
-    tables: list[tuple[Sequence[str], HostSettings, str]] = []
-    if config.whitelist.hosts and config.whitelist.users:
-        tables.append((config.whitelist.hosts, config.whitelist, root))
-    for host, settings in config.hosts.items():
+    tables: list[tuple[Iterable[str], HostSettings]] = [(config.whitelist.hosts, config.whitelist)]
+    tables += [([host], settings) for host, settings in config.hosts.items()]
+    for hosts, settings in tables:
         if settings.users:
-            tables.append(([host], settings, os.path.join(root, host)))
-    return tables
+            yield f"takes mail for {_listed([*settings.users, *settings.aliases])} at {_listed(hosts)}"
+    for directory in dict.fromkeys(os.path.dirname(mailbox.path) for mailbox in mailboxes):
+        yield f"mail goes to {os.path.join(directory, '<user>', 'new')}"
+    first = mailboxes[0]
+    yield f"send one:  echo hello | {_twistd()} mailclient{_server(addresses)} --to {shlex.quote(str(first.owner))}"
+    yield f"read it:   cat {shlex.quote(_shown_path(first.path))}/new/*"
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -69,15 +61,16 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
-def _server(addresses: Sequence[str]) -> str:
-    """The client's option for reaching us, where its default does not."""
-    if not addresses or f"127.0.0.1:{_DEFAULT_PORT}" in addresses:
+def _server(addresses: Sequence[IAddress]) -> str:
+    """The client's option for reaching us, where its default does not or nothing is known that would."""
+    reachable = [address_text(address) for address in addresses if isinstance(address, IPv4Address | IPv6Address)]
+    if not reachable or _CLIENTS_DEFAULT in reachable:
         return ""
-    return f" --server {addresses[0].replace(_ANYWHERE, '127.0.0.1')}"
+    return f" --server {reachable[0].replace(_ANY_IPV4, '127.0.0.1').replace(_ANY_IPV6, '[::1]')}"
 
 
 def _twistd() -> str:
-    return _shown_path(os.path.abspath(sys.argv[0])) if os.sep in sys.argv[0] else "twistd"
+    return shlex.quote(_shown_path(os.path.abspath(sys.argv[0]))) if os.sep in sys.argv[0] else "twistd"
 
 
 def _shown_path(path: str) -> str:

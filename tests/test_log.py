@@ -144,7 +144,6 @@ def test_events_are_appended_to_the_log_file(form: str, tmp_path: Path) -> None:
     assert ("müller" in line) if form == "text" else (json.loads(line)["text"] == "müller")
 
 
-@pytest.mark.parametrize("name", [None, "-"])
-def test_without_a_log_file_events_go_to_standard_output(name: str | None, capsys: pytest.CaptureFixture[str]) -> None:
-    log.NOTICE(Logger(observer=log.observer("text", name)), text="hello")
+def test_events_go_to_standard_output_where_told(capsys: pytest.CaptureFixture[str]) -> None:
+    log.NOTICE(Logger(observer=log.observer("text", "-")), text="hello")
     assert capsys.readouterr().out.endswith(" hello\n")

@@ -61,8 +61,10 @@ class World:
 
 @pytest.fixture
 def world() -> Iterator[World]:
+    handler = signal.getsignal(signal.SIGHUP)
     world = World(MemoryServer(), Reactor(), ThreadPool(0, 1), [])
     yield world
+    signal.signal(signal.SIGHUP, handler)
     if world.pool.started:
         world.pool.stop()
 
@@ -74,14 +76,14 @@ def test_ports_are_bound_before_and_mailboxes_made_after_privileges_are_shed(
     service = world.service("tcp:25", "tcp:2525:interface=127.0.0.1")
     service.privilegedStartService()
     assert [server[0] for server in world.reactor.tcpServers] == [25, 2525]
-    assert world.happened == []
+    assert world.happened == [signal.SIGHUP]
     service.startService()
-    assert world.happened == ["prepared"]
+    assert world.happened.pop() == "prepared"
     for function, args, kwargs in world.reactor.whenRunningHooks:
         function(*args, **kwargs)
     # Whoever reads that we are ready may send a signal.
-    assert world.happened[1:4] == [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
-    assert len(world.happened[4]) == 2
+    assert world.happened[1:3] == [signal.SIGTERM, signal.SIGINT]
+    assert len(world.happened[3]) == 2
 
 
 def test_a_port_that_is_taken_ends_the_start_with_one_line(world: World, capfd: pytest.CaptureFixture[str]) -> None:
@@ -129,6 +131,22 @@ def test_a_stop_drains_the_sessions_then_stops_the_threads(world: World) -> None
     connection.finish()
     assert stopped.called
     assert world.pool.joined
+
+
+def test_a_stop_waits_for_open_transactions_as_long_as_configured(world: World) -> None:
+    service = world.service()
+    service.privilegedStartService()
+    service.startService()
+    connection = world.server.connect()
+    connection.greet()
+    connection.send(b"MAIL FROM:<a@b>\r\n")
+    stopped = service.stopService()
+    world.server.clock.advance(world.server.config.limits.stop_time - 1)
+    assert not connection.closed
+    world.server.clock.advance(1)
+    assert connection.closed
+    connection.finish()
+    assert stopped.called
 
 
 def test_an_observer_becomes_the_applications(world: World) -> None:

@@ -67,5 +67,16 @@ def test_where_twistd_was_given_an_observer_ours_stands_back() -> None:
     parsed: Any = Options()
     parsed.parent = {"logger": "some.observer"}
     assert parsed.observer is None
-    parsed.parent = {"logfile": None}
+    parsed.parent = {"logfile": None, "nodaemon": True}
     assert parsed.observer is not None
+
+
+def test_a_daemon_logs_to_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    parsed: Any = Options()
+    parsed.parent = {"logfile": None, "nodaemon": False}
+    parsed.observer({"log_format": "hello", "log_time": 0.0})
+    assert "hello" in (tmp_path / "twistd.log").read_text()
+    parsed.parent = {"logfile": "-", "nodaemon": False}
+    with pytest.raises(SystemExit):
+        _ = parsed.observer

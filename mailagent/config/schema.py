@@ -108,7 +108,8 @@ class Limits:
     recipients: Count = attrs.field(
         default=Count(100),
         metadata=_doc(
-            "Recipients of one message; further ones are told to come back (452, RFC 5321 section 4.5.3.1.10)."
+            "Recipients tried in one message, accepted or not; further ones are told to come back "
+            "(452, RFC 5321 section 4.5.3.1.10)."
         ),
     )
     errors: Count = attrs.field(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.mail import smtp
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
@@ -122,9 +122,9 @@ class Transaction:
         try:
             recipient = address_of(user.dest)
         except SyntaxFault as fault:
-            self._refuse(user, Address("", ""), fault.reply)
+            self._refuse(user, str(user), fault.reply)
         if recipient is None:
-            self._refuse(user, Address("", ""), _NO_SUCH_USER)
+            self._refuse(user, "", _NO_SUCH_USER)
         mailboxes = await self._resolve(user, recipient)
         self._client = _client_of(user)
         events.RECIPIENT_ACCEPTED(self._log, id=self.id, recipient=str(recipient), sender=self._sender_text)
@@ -139,20 +139,18 @@ class Transaction:
                 if probe is not None:
                     await probe
         except NoSuchUser:
-            self._refuse(user, recipient, _NO_SUCH_USER)
+            self._refuse(user, str(recipient), _NO_SUCH_USER)
         except NoSuchHost:
-            self._refuse(user, recipient, _NO_RELAY)
+            self._refuse(user, str(recipient), _NO_RELAY)
         except MailboxUnwritable:
-            self._refuse(user, recipient, _UNWRITABLE)
+            self._refuse(user, str(recipient), _UNWRITABLE)
         except Exception as error:
             events.ERROR(self._log, what=f"{self.id} looking up <{recipient}>", reason=repr(error))
-            self._refuse(user, recipient, _LOCAL_ERROR)
+            self._refuse(user, str(recipient), _LOCAL_ERROR)
         return mailboxes
 
-    def _refuse(self, user: smtp.User, recipient: Address, reply: Reply) -> NoReturn:
-        events.RECIPIENT_REFUSED(
-            self._log, id=self.id, recipient=str(recipient), sender=self._sender_text, reply=str(reply)
-        )
+    def _refuse(self, user: smtp.User, recipient: str, reply: Reply) -> NoReturn:
+        events.RECIPIENT_REFUSED(self._log, id=self.id, recipient=recipient, sender=self._sender_text, reply=str(reply))
         raise smtp.SMTPBadRcpt(user, reply.code, _text(reply))
 
     # The content
@@ -189,53 +187,47 @@ class Transaction:
         if content is None:
             _fail(outcomes, _LOCAL_ERROR)
             return
-        size = content.body.size
-        committed = self._reception.mailstore.commit(self.id, self._copies(content.has_header), content.body)
-        committed.addCallbacks(lambda _: self._stored(outcomes, size), lambda why: self._failed(outcomes, why))
+        # A stock session may begin the next message while this one is being stored: take down now what it is.
+        facts = {"id": self.id, "sender": self._sender_text, "recipients": self._recipient_names}
+        started, size = self._started, content.body.size
 
-    def _stored(self, outcomes: list[Deferred[str]], size: int) -> None:
-        events.MESSAGE_STORED(
-            self._log,
-            id=self.id,
-            sender=self._sender_text,
-            recipients=self._recipient_names,
-            size=size,
-            seconds=self._reception.seconds() - self._started,
-        )
-        for outcome in outcomes:
-            outcome.callback(f"Stored as {self.id}")
+        def stored(_: None) -> None:
+            events.MESSAGE_STORED(self._log, **facts, size=size, seconds=self._reception.seconds() - started)
+            for outcome in outcomes:
+                outcome.callback(f"Stored as {facts['id']}")
 
-    def _failed(self, outcomes: list[Deferred[str]], why: Failure) -> None:
-        events.MESSAGE_FAILED(
-            self._log,
-            id=self.id,
-            sender=self._sender_text,
-            recipients=self._recipient_names,
-            reason=str(why.value) or repr(why.value),
-        )
-        if why.check(StorageFull):
-            _fail(outcomes, _FULL)
-        elif why.check(MailboxUnwritable):
-            _fail(outcomes, _UNWRITABLE)
-        else:
-            _fail(outcomes, _LOCAL_ERROR)
+        def failed(why: Failure) -> None:
+            content.body.discard()
+            events.MESSAGE_FAILED(self._log, **facts, reason=str(why.value) or repr(why.value))
+            _fail(outcomes, _reply_to(why))
+
+        maybeDeferred(self._store, content).addCallbacks(stored, failed)
+
+    def _store(self, content: Content) -> Deferred[None]:
+        return self._reception.mailstore.commit(self.id, self._copies(content.has_header), content.body)
 
     # What is written ahead of it
 
     def _copies(self, has_header: bool) -> list[Copy]:
-        """A copy for every mailbox, each once, under the first recipient that led to it."""
+        """A copy for every recipient; who is reached by an alias of several as well gets no second one."""
         common = self._received()
         if not has_header:
             common += header_for_text(
                 self._sender, self._recipients, self._reception.hostname, self.id, self._reception.seconds()
             )
-        originals: dict[Mailbox, Address] = {}
+        originals: dict[tuple[Mailbox, str], Address] = {}
+        for message in self._messages:
+            if len(message.mailboxes) == 1:
+                originals.setdefault((message.mailboxes[0], str(message.recipient).lower()), message.recipient)
+        reached = {mailbox for mailbox, _ in originals}
         for message in self._messages:
             for mailbox in message.mailboxes:
-                originals.setdefault(mailbox, message.recipient)
+                if mailbox not in reached:
+                    reached.add(mailbox)
+                    originals[mailbox, ""] = message.recipient
         return [
             Copy(mailbox, delivery_fields(self._sender, mailbox.owner, original) + common)
-            for mailbox, original in originals.items()
+            for (mailbox, _), original in originals.items()
         ]
 
     def _received(self) -> bytes:
@@ -256,6 +248,13 @@ class Transaction:
 
 def _text(reply: Reply) -> str:
     return f"{reply.status} {reply.text}"
+
+
+def _reply_to(why: Failure) -> Reply:
+    """What a commit that failed is answered with: always 4yz, it is our trouble."""
+    if why.check(StorageFull):
+        return _FULL
+    return _UNWRITABLE if why.check(MailboxUnwritable) else _LOCAL_ERROR
 
 
 def _fail(outcomes: list[Deferred[str]], reply: Reply) -> None:

@@ -25,14 +25,18 @@ class LineFault(enum.Enum):
 
 
 class CommandBuffer:
-    """Holds what has arrived and is not yet taken: as lines in command mode, raw in content."""
+    """Holds what has arrived and is not yet taken: as lines in command mode, raw in content.
 
-    def __init__(self) -> None:
+    @param courtesy: take LF for CRLF throughout, if the very first line ends in a bare LF: a person typing into
+        netcat. Nothing that begins with a CRLF ever gets there.
+    """
+
+    def __init__(self, courtesy: bool = False) -> None:
+        self._courtesy = courtesy
         self._octets = bytearray()
         self._skipping = False
         self._skipped = 0
         self._newline_is_line_end = False
-        self._fresh = True
 
     def __len__(self) -> int:
         return len(self._octets)
@@ -41,32 +45,15 @@ class CommandBuffer:
         """Append what arrived."""
         self._octets += self._translated(octets)
 
-    def allow_newlines(self) -> bool:
-        """Take LF for CRLF for the rest of the session, if its first line, still here, ended in a bare LF.
-
-        This is the courtesy to a person typing into netcat. Nothing that began with a CRLF, and nothing whose
-        first line was already taken, gets there.
-
-        @return: whether the session now speaks LF.
-        """
-        end = self._octets.find(b"\n")
-        if self._fresh and end >= 0 and self._octets[max(end - 1, 0) : end] != b"\r":
-            self._newline_is_line_end = True
-            self._octets = bytearray(self._translated(bytes(self._octets)))
-        return self._newline_is_line_end
-
     def _translated(self, octets: bytes) -> bytes:
         return octets.replace(b"\n", b"\r\n") if self._newline_is_line_end else octets
-
-    @property
-    def awaits_first_line(self) -> bool:
-        """Whether nothing was taken yet and an LF has arrived: the moment to ask for L{allow_newlines}."""
-        return self._fresh and b"\n" in self._octets
 
     def take_line(self) -> bytes | LineFault | None:
         """The next command line without its CRLF, or what is wrong with it, or C{None}: not all here yet."""
         while True:
             end = self._octets.find(b"\n")
+            if self._courtesy and end >= 0:
+                end = self._begin(end)
             if self._skipping:
                 fault = self._skip(end)
                 if self._skipping or fault:
@@ -86,8 +73,16 @@ class CommandBuffer:
         """What L{take_all} gave out and was not wanted goes back in, as it is."""
         self._octets[:0] = octets
 
+    def _begin(self, end: int) -> int:
+        """Decide at the first LF, which is at C{end}, what ends a line; where the first line now ends."""
+        self._courtesy = False
+        if self._octets[max(end - 1, 0) : end] == b"\r":
+            return end
+        self._newline_is_line_end = True
+        self._octets = bytearray(self._translated(bytes(self._octets)))
+        return end + 1
+
     def _line(self, end: int) -> bytes | LineFault:
-        self._fresh = False
         line = bytes(self._octets[:end])
         del self._octets[: end + 1]
         if not line.endswith(b"\r"):
@@ -101,7 +96,7 @@ class CommandBuffer:
         return line[:-1]
 
     def _too_long(self) -> LineFault:
-        self._fresh = False
+        self._courtesy = False
         self._skipping = True
         self._skipped = len(self._octets) - 1
         del self._octets[:-1]  # the last may be the CR of the line's end

@@ -32,6 +32,8 @@ from mailagent.smtp.peer import Peer
 
 #: Octets that may wait behind a pending decision before the peer is no longer read.
 READ_AHEAD = 65536
+#: Seconds that a closed connection may take to deliver our last words.
+LINGER = 30
 
 
 class Exchange(smtp.ESMTP):
@@ -71,6 +73,7 @@ class Exchange(smtp.ESMTP):
 
     def connectionMade(self) -> None:
         self.peer = Peer.of(self.transport)
+        self._input = CommandBuffer(courtesy=self.peer.local)
         self.canStartTLS = ITLSTransport.providedBy(self.transport) and self.ctx is not None
         self._connected_at = self.seconds()
         if ITCPTransport.providedBy(self.transport):
@@ -82,9 +85,9 @@ class Exchange(smtp.ESMTP):
         self.setTimeout(self.timeout)
 
     def dataReceived(self, data: bytes) -> None:
-        self.resetTimeout()
         if self._over:
             return
+        self.resetTimeout()
         self._input.feed(data)
         self._pump()
 
@@ -101,7 +104,9 @@ class Exchange(smtp.ESMTP):
         """The connection is gone (C{IPushProducer}); C{connectionLost} does what there is to do."""
 
     def timeoutConnection(self) -> None:
-        if self._pending:  # it is we who are slow
+        if self._over:  # our last words were not read
+            self.transport.abortConnection()
+        elif self._pending:  # it is we who are slow
             self.setTimeout(self.timeout)
         else:
             self._close(replies.IDLE)
@@ -125,6 +130,8 @@ class Exchange(smtp.ESMTP):
         """Take no new transaction: close now, or when the open one has ended."""
         self._draining = True
         self._pump()
+        if not self._writable and not self.busy:
+            self._close(replies.SHUTTING_DOWN)
 
     def abort(self) -> None:
         """Close at once, whatever is open."""
@@ -152,8 +159,6 @@ class Exchange(smtp.ESMTP):
         if self._draining and not self.in_transaction:
             self._close(replies.SHUTTING_DOWN)
             return False
-        if self._input.awaits_first_line and self.peer.local:
-            self._input.allow_newlines()
         line = self._input.take_line()
         if line is None:
             return False
@@ -187,7 +192,10 @@ class Exchange(smtp.ESMTP):
     # Decisions and replies
 
     def _refuse(self, command: str, reply: Reply) -> None:
-        """Answer a mistake of the client's, and hang up after too many."""
+        """Answer a mistake of the client's, and hang up after too many.
+
+        @param command: a word of ours, for the log. The client's own may be a password, or a line of a message.
+        """
         events.COMMAND_REFUSED(self._log, peer=str(self.peer), command=command, reply=str(reply))
         self._reply(reply)
         self._errors += 1
@@ -241,6 +249,7 @@ class Exchange(smtp.ESMTP):
         self._over = True
         self._flush()
         self._abandon()
+        self.setTimeout(LINGER)
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 

@@ -57,14 +57,13 @@ class Command:
 
     verb: Verb | None
     argument: bytes
-    word: str
 
 
 def parse_command(line: bytes) -> Command:
     """Split a line (without its CRLF) into verb and argument."""
     word, _, argument = line.rstrip(b" \t").partition(b" ")
     name = word.decode("ascii", "replace").upper()
-    return Command(Verb.__members__.get(name), argument.strip(b" \t"), name)
+    return Command(Verb.__members__.get(name), argument.strip(b" \t"))
 
 
 def parse_helo(argument: bytes) -> str:

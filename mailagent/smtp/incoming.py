@@ -49,7 +49,7 @@ class IncomingMessage:
         """
         content, rest = self._decoder.feed(octets)
         self._judge()
-        waits = self._write(content) if content and self._refusal is None else []
+        waits = self._write(content) if content else []
         return rest, DeferredList(waits) if waits else None
 
     def finish(self) -> Deferred[Reply]:

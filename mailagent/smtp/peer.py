@@ -6,12 +6,16 @@ import ipaddress
 from typing import Any
 
 import attrs
+from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import ISSLTransport
 
 
 @attrs.frozen
 class Peer:
-    """The remote end: its IP C{address} in canonical text, C{""} for a local socket, and its C{port} or C{0}."""
+    """The remote end: its IP C{address} in canonical text, and its C{port} or C{0}.
+
+    C{address} is C{""} for a local socket, and C{"unknown"} for what has no IP address.
+    """
 
     address: str
     port: int
@@ -20,16 +24,20 @@ class Peer:
     def of(cls, transport: Any) -> Peer:
         """The peer of a connected transport. An IPv4-mapped IPv6 address is IPv4."""
         remote = transport.getPeer()
+        if isinstance(remote, UNIXAddress):
+            return cls("", 0)
         try:
             parsed = ipaddress.ip_address(remote.host)
         except (AttributeError, ValueError):
-            return cls("", 0)
+            return cls("unknown", 0)
         mapped = getattr(parsed, "ipv4_mapped", None)
         return cls(str(mapped or parsed), remote.port)
 
     @property
     def local(self) -> bool:
         """Whether the peer is on this machine: loopback or a local socket."""
+        if self.address == "unknown":
+            return False
         return not self.address or ipaddress.ip_address(self.address).is_loopback
 
     def __str__(self) -> str:

@@ -75,7 +75,7 @@ class Session(Exchange):
         command = grammar.parse_command(line)
         verb = command.verb
         if verb is None:
-            self._refuse(command.word, replies.UNKNOWN_COMMAND)
+            self._refuse("unknown", replies.UNKNOWN_COMMAND)
             return
         refusal = illegal(self._state, verb)
         if refusal is None and verb in BARE_VERBS and command.argument:

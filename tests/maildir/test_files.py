@@ -158,3 +158,16 @@ def test_a_directory_we_may_not_write_says_so(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(PermissionError) as caught:
         Files().check_writable(str(tmp_path))
     assert caught.value.filename == str(tmp_path)
+
+
+def test_fsync_reaches_the_file_itself_and_the_directory_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_ino))
+    files = Files()
+    fd = files.open_new(str(tmp_path / "file"))
+    files.fsync(fd)
+    files.close(fd)
+    files.fsync_directory(str(tmp_path))
+    assert synced == [(tmp_path / "file").stat().st_ino, tmp_path.stat().st_ino]

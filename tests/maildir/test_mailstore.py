@@ -27,6 +27,7 @@ from mailagent.maildir.files import FileLayer, Files
 from mailagent.maildir.mailstore import Maildirs
 from mailagent.maildir.memory import MemoryFiles, PowerCut, Survival
 from mailagent.maildir.staging import MEMORY_LIMIT, RunInThread
+from tests import programs
 from tests.maildir.support import ANN, BOB, Events, Threads, memory_maildirs, prepare, run_now
 
 ID = "0123456789abcdefg"
@@ -72,7 +73,7 @@ def tmpfs(tmp_path: Path) -> Iterator[Path]:
     path.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("a tmpfs cannot be mounted here")
+        programs.absent("way to mount a tmpfs")
     yield path
     subprocess.run(["umount", "-l", str(path)], check=True)
 

@@ -18,6 +18,7 @@ from zope.interface.verify import verifyObject
 from mailagent.envelope.address import Address
 from mailagent.envelope.mailbox import Mailbox
 from mailagent.interfaces import IContentSink, IDirectory, IStreamedMessage
+from mailagent.maildir.mailstore import Maildirs
 from mailagent.reception.message import Content, RecipientMessage
 from tests.maildir.support import Events
 from tests.memory_server import ROOT, Connection, MemoryServer, codes, transaction
@@ -128,6 +129,38 @@ def test_every_message_has_its_own_id() -> None:
     ids = {line for line in got.split(b"\r\n") if b"Stored as" in line}
     assert len(ids) == 50
     assert len(server.stored("user1")) == 50
+
+
+def test_every_recipient_has_a_file_of_its_own_and_a_repeated_one_no_second() -> None:
+    server = MemoryServer()
+    recipients = ["user1+a@hostmeister.de", "user1+b@hostmeister.de", "USER1+A@Hostmeister.DE", "user1@hostmeister.de"]
+    send(server, *recipients, content=MESSAGE)
+    assert [stored.split(b"\n")[1:3] for stored in server.stored("user1")] == [
+        [b"Delivered-To: user1@hostmeister.de", b"X-Original-To: user1+a@hostmeister.de"],
+        [b"Delivered-To: user1@hostmeister.de", b"X-Original-To: user1+b@hostmeister.de"],
+        [b"Delivered-To: user1@hostmeister.de", b"Received: from client.example ([192.0.2.7])"],
+    ]
+
+
+def test_who_is_named_and_reached_by_an_alias_gets_one_copy() -> None:
+    server = MemoryServer()
+    send(server, "sales@example.org", "ann@example.org", content=MESSAGE)
+    (ann,), (bob,) = server.stored("example.org", "ann"), server.stored("example.org", "bob")
+    assert b"X-Original-To" not in ann
+    assert b"X-Original-To: sales@example.org" in bob
+
+
+def test_a_mapped_address_is_ipv4_in_the_trace() -> None:
+    server = MemoryServer()
+    connection = server.connect("::ffff:192.0.2.7")
+    connection.greet()
+    connection.send(transaction("user1@hostmeister.de", content=MESSAGE))
+    assert b"from client.example ([192.0.2.7])" in server.stored("user1")[0]
+
+
+def test_a_mailstore_that_raises_fails_every_recipient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Maildirs, "commit", lambda *_: 1 / 0)
+    assert codes(send(MemoryServer(), "user1@hostmeister.de", "user2@hostmeister.de"))[-1] == "451 4.3.0"
 
 
 # Trouble on our side

@@ -76,22 +76,28 @@ def test_a_line_that_is_too_long_but_ends_is_no_flood() -> None:
 
 
 def test_the_courtesy_is_for_a_first_line_with_a_bare_lf() -> None:
-    buffer = CommandBuffer()
+    buffer = CommandBuffer(courtesy=True)
     buffer.feed(b"EHLO x\nNO")
-    assert buffer.awaits_first_line
-    assert buffer.allow_newlines()
+    assert take(buffer) == [b"EHLO x"]
     buffer.feed(b"OP\n")
-    assert take(buffer) == [b"EHLO x", b"NOOP"]
+    assert take(buffer) == [b"NOOP"]
 
 
-def test_after_a_first_line_with_crlf_there_is_no_courtesy() -> None:
-    buffer = CommandBuffer()
-    buffer.feed(b"EHLO x\r\nNOOP\n")
-    assert not buffer.allow_newlines()
-    assert take(buffer) == [b"EHLO x", LineFault.BARE_LF]
+@given(st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"NOOP"]), max_size=20).map(b"".join))
+def test_a_session_begun_with_crlf_never_gets_there(stream: bytes) -> None:
+    stream = b"EHLO x\r\n" + stream
+    kind, strict = CommandBuffer(courtesy=True), CommandBuffer()
+    kind.feed(stream)
+    strict.feed(stream)
+    assert take(kind) == take(strict)
+
+
+def test_a_first_line_that_is_too_long_gets_no_courtesy() -> None:
+    buffer = CommandBuffer(courtesy=True)
+    buffer.feed(b"x" * (MAX_LINE + 1))
+    assert take(buffer) == [LineFault.TOO_LONG]
     buffer.feed(b"\r\nNOOP\n")
-    assert not buffer.awaits_first_line
-    assert not buffer.allow_newlines()
+    assert take(buffer) == [LineFault.BARE_LF]
 
 
 def test_what_is_put_back_is_taken_first() -> None:

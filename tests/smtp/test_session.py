@@ -19,7 +19,7 @@ from twisted.mail import smtp
 from twisted.mail.interfaces import IMessageDelivery
 from zope.interface import alsoProvides, implementer
 
-from mailagent.smtp.exchange import READ_AHEAD
+from mailagent.smtp.exchange import LINGER, READ_AHEAD
 from mailagent.smtp.session import Session
 from tests.memory_server import Connection, MemoryServer, codes, transaction
 from tests.smtp.deliveries import PlainDeliveries, PlainDelivery, PlainMessage
@@ -140,12 +140,39 @@ def test_a_peer_who_does_not_read_our_replies_is_not_read_either() -> None:
     assert connection.transport.producerState == "producing"
 
 
-def test_a_peer_who_does_not_read_our_replies_is_idle() -> None:
+def test_a_peer_who_does_not_read_our_replies_is_idle_and_in_the_end_cut_off() -> None:
     server = MemoryServer(idle_time=300)
     connection = greeted(server)
     connection.session.pauseProducing()
     server.clock.advance(301)
     assert connection.closed
+    assert connection.transport.producer is None  # or the transport would wait for it before it closes
+    connection.session.dataReceived(b"NOOP\r\n")  # the rest of what was sent; it buys no time
+    assert not connection.transport.disconnected
+    server.clock.advance(LINGER)
+    assert connection.transport.disconnected
+
+
+def test_a_peer_who_does_not_read_is_closed_when_the_server_stops() -> None:
+    connection = greeted(MemoryServer())
+    connection.session.pauseProducing()
+    connection.session.drain()
+    assert codes(connection.received()) == ["421 4.3.2"]
+    assert connection.closed
+
+
+def test_where_answering_itself_fails_the_session_ends() -> None:
+    connection = greeted(MemoryServer())
+    connection.session._sender_accepted = connection.session._reply_to_failure = lambda _: 1 / 0  # type: ignore[method-assign,assignment]
+    assert codes(connection.send(b"MAIL FROM:<a@b>\r\n")) == ["421 4.3.0"]
+    assert connection.closed
+
+
+def test_a_third_partys_long_reply_is_cut_to_a_line() -> None:
+    delivery = PlainDelivery()
+    delivery.outcome = lambda: succeed("x" * 2000)
+    got = greeted(plain_server(delivery)).send(transaction("c@d"))
+    assert max(len(line) for line in got.split(b"\r\n")) <= 510
 
 
 def test_a_sink_that_is_behind_holds_the_sender_back() -> None:
@@ -196,13 +223,14 @@ def test_a_delivery_set_on_the_session_of_a_stock_factory_works() -> None:
     connection.lose()
 
 
-def test_a_portal_gives_anonymous_clients_their_delivery() -> None:
+def test_a_portal_gives_anonymous_clients_their_delivery_and_hears_of_their_leaving() -> None:
     delivery = PlainDelivery()
+    left: list[bool] = []
 
     @implementer(IRealm)
     class Realm:
         def requestAvatar(self, avatarId: object, mind: object, *interfaces: object) -> Any:
-            return IMessageDelivery, delivery, lambda: None
+            return IMessageDelivery, delivery, lambda: left.append(True)
 
     factory = smtp.SMTPFactory(Portal(Realm(), [AllowAnonymousAccess()]))
     factory.protocol = Session
@@ -212,6 +240,7 @@ def test_a_portal_gives_anonymous_clients_their_delivery() -> None:
     connection.greet()
     assert codes(connection.send(transaction("c@d")))[-1] == "250 2.0.0"
     connection.lose()
+    assert left == [True]
 
 
 def test_without_any_delivery_every_sender_is_refused() -> None:
@@ -402,13 +431,14 @@ def test_a_connection_and_its_end_are_logged() -> None:
     globalLogPublisher.addObserver(events)
     try:
         connection = greeted(MemoryServer())
-        connection.send(b"BOGUS\x1b[2J\r\n")
+        connection.send(b"AUTH LOGIN\r\nc2VjcmV0\r\n")
         connection.lose(cleanly=True)
     finally:
         globalLogPublisher.removeObserver(events)
+    assert "c2VjcmV0" not in str(list(events)).replace("C2VJCMV0", "c2VjcmV0")
     named = {event["event"]: event for event in events if "event" in event}
     assert named["connected"]["peer"] == "192.0.2.7:40000"
-    assert named["command_refused"]["command"] == "BOGUS\\x1b[2J"
+    assert named["command_refused"]["command"] == "unknown"
     assert named["disconnected"]["peer"] == "192.0.2.7:40000"
 
 
