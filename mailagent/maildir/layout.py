@@ -67,11 +67,12 @@ def _make_directory(files: FileLayer, path: str) -> None:
     files.fsync_directory(parent)
 
 
-def check(files: FileLayer, mailbox: Mailbox) -> None:
+def check(files: FileLayer, mailbox: Mailbox) -> bool:
     """Look whether mail can be put into a Maildir, without leaving anything there.
 
     A full disk says nothing about the mailbox, and is no reason not to start: it is each message's own trouble.
 
+    @return: whether it was seen to be writable; C{False} where a full disk does not let us see.
     @raise MailboxUnwritable: it cannot; the text is one line and names the path.
     """
     try:
@@ -79,8 +80,9 @@ def check(files: FileLayer, mailbox: Mailbox) -> None:
         files.close(files.open_anonymous(os.path.join(mailbox.path, "tmp")))
     except OSError as error:
         if error.errno in FULL:
-            return
+            return False
         raise MailboxUnwritable(mailbox, reason(error, mailbox)) from error
+    return True
 
 
 def clean(files: FileLayer, mailbox: Mailbox, now: float) -> int:

@@ -69,7 +69,7 @@ class Maildirs:
         if mailbox not in self._unwritable:
             return None
         looked = self._run_in_thread(check, self._files, mailbox)
-        return looked.addCallback(lambda _: self._recovered(mailbox))
+        return looked.addCallback(lambda writable: self._recovered(mailbox) if writable else None)
 
     def _succeeded(self, _: None, copies: Sequence[Copy]) -> None:
         if self._unwritable:

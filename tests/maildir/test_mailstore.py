@@ -207,6 +207,19 @@ def test_a_look_finds_a_mailbox_well_again_and_says_so_once() -> None:
     assert files.names("/mail/ann/tmp") == files.names("/mail/ann/new") == []
 
 
+def test_a_look_that_a_full_disk_hinders_says_nothing_of_recovery() -> None:
+    files, events = memory_maildirs(ANN), Events()
+    store = mailstore(files, events)
+    files.fail(errno.EROFS, "open_new")
+    commit(store, ANN)
+    files.heal()
+    files.fail(errno.ENOSPC)
+    probe = store.probe(ANN)
+    assert outcome(probe) is None
+    assert store.probe(ANN) is not None
+    assert events.named == ["mailbox_unwritable"]
+
+
 def test_a_commit_that_succeeds_shows_a_mailbox_well_again() -> None:
     files, events = memory_maildirs(ANN), Events()
     store = mailstore(files, events)
