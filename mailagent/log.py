@@ -6,6 +6,7 @@ escaped in the readable form; in JSON the encoding does it.
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import sys
@@ -17,18 +18,18 @@ from constantly import NamedConstant
 from twisted.logger import FileLogObserver, ILogObserver, LogEvent, Logger, LogLevel, formatEvent
 from twisted.python.logfile import LogFile
 
+from mailagent.envelope.printable import printable
+
 #: Longest peer-given string that goes into an event; the rest is cut off.
 _MAX_FACT = 512
 FORMATS = ("text", "json")
 
 
-def printable(text: str) -> str:
-    """C{text} with everything that could move a cursor, end a line or fail to encode escaped, and bounded."""
+def _bounded(text: str) -> str:
+    """A peer's text as it goes into an event: printable, and not too much of it."""
     if len(text) > _MAX_FACT:
         text = text[: _MAX_FACT - 1] + "…"
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+    return printable(text)
 
 
 class _Listed(list[object]):
@@ -43,7 +44,7 @@ def _fact(value: object) -> object:
         return value
     if isinstance(value, list | tuple):
         return _Listed(map(_fact, value))
-    return printable(str(value))
+    return _bounded(str(value))
 
 
 @attrs.frozen
@@ -130,6 +131,8 @@ def observer(log_format: str, logfile: str) -> ILogObserver:
 
 def _open(logfile: str) -> IO[Any]:
     if logfile == "-":
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # an event that cannot be encoded would be lost
         return sys.stdout
     file = LogFile.fromFullPath(logfile)
     if not signal.getsignal(signal.SIGUSR1):

@@ -8,10 +8,11 @@ finish; a second one does not wait for them. SIGHUP never kills.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
@@ -28,6 +29,11 @@ from mailagent.interfaces import MailboxUnwritable
 from mailagent.smtp.factory import SessionFactory
 
 
+def _is_null(stream: TextIO | None) -> bool:
+    """Whether what is written there is lost."""
+    return stream is None or os.path.samestat(os.fstat(stream.fileno()), os.stat(os.devnull))
+
+
 class StartError(SystemExit, Exception):
     """The server cannot start. As a C{SystemExit} it ends the process without a traceback; as an C{Exception}
     it has twistd clean up and, where there is one, tell the parent process."""
@@ -35,7 +41,10 @@ class StartError(SystemExit, Exception):
     def __init__(self, line: str) -> None:
         super().__init__(line)
         self.code = 1
-        print(f"mailagent: {line}", file=sys.__stderr__, flush=True)
+        if _is_null(sys.__stderr__):  # a daemon: the log is all there is
+            events.ERROR(Logger("mailagent"), what="cannot start", reason=line)
+        else:
+            print(f"mailagent: {line}", file=sys.__stderr__, flush=True)
 
 
 class MailAgent(Service):
@@ -68,6 +77,8 @@ class MailAgent(Service):
         self._announce = announce
         self._observer = observer
         self._ports: list[IListeningPort] = []
+        self._stopping = False
+        self._hurry = False
 
     def setServiceParent(self, parent: Any) -> None:
         """Join the application, which asks its components for an observer before it begins to log."""
@@ -94,7 +105,7 @@ class MailAgent(Service):
         if not outcome:
             raise StartError(f"cannot listen on {endpoint}: this kind of endpoint is not ready at once")
         if isinstance(outcome[0], Failure):
-            raise StartError(f"cannot listen on {endpoint}: {_line(outcome[0].value)}")
+            raise StartError(f"cannot listen on {endpoint}: {_reason(outcome[0].value)}")
         return cast(IListeningPort, outcome[0])
 
     def startService(self) -> None:
@@ -120,6 +131,8 @@ class MailAgent(Service):
         events.STOPPING(self._log, sessions=len(sessions), busy=busy, seconds=seconds)
         closed = [port.stopListening() for port in self._ports]
         stopped = gatherResults([*(wait for wait in closed if wait is not None), self._factory.drain(seconds)])
+        if self._hurry:
+            self._factory.abort()
         return stopped.addBoth(self._stopped)
 
     def _stopped(self, _: object) -> None:
@@ -132,13 +145,21 @@ class MailAgent(Service):
             signal.signal(number, lambda *_: self._reactor.callFromThread(self._stop))
 
     def _stop(self) -> None:
-        if self.running:
+        if not self._stopping:
+            self._stopping = True
             self._reactor.stop()
         else:
+            self._hurry = True
             self._factory.abort()
 
     def _hang_up(self) -> None:
         events.NOTICE(self._log, text="SIGHUP: nothing to reload; restart to take up a changed configuration")
+
+
+def _reason(error: BaseException | None) -> str:
+    """Why a port cannot be had: the system's words, where there are such."""
+    error = getattr(error, "socketError", error)
+    return getattr(error, "strerror", None) or _line(error)
 
 
 def _line(error: BaseException | None) -> str:

@@ -96,7 +96,7 @@ class Options(usage.Options):
 def makeService(options: Options, reactor: Any = None) -> IService:
     """The server, ready to start.
 
-    @raise SystemExit: status 1, the configuration is wrong; all that is wrong stands on standard error.
+    @raise SystemExit: status 1, the configuration is wrong or the log cannot be written; standard error says how.
     """
     if reactor is None:
         from twisted.internet import reactor
@@ -105,7 +105,12 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     except ConfigError as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None
-    return make_service(config, reactor, options.observer)
+    try:
+        observer = options.observer
+    except OSError as error:
+        print(f"mailagent: cannot write the log: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    return make_service(config, reactor, observer)
 
 
 def make_service(config: Config, reactor: Any, observer: ILogObserver | None = None) -> MailAgent:

@@ -13,6 +13,7 @@ from twisted.logger import ILogObserver, LogEvent, Logger
 
 from mailagent import log
 from mailagent.envelope.address import Address
+from mailagent.envelope.printable import printable
 
 
 def logger(seen: list[LogEvent]) -> Logger:
@@ -92,13 +93,13 @@ def test_a_fact_that_is_no_string_is_escaped_like_one() -> None:
 
 
 def test_a_fact_of_any_length_is_cut_and_says_so() -> None:
-    assert log.printable("x" * 512) == "x" * 512
-    assert log.printable("x" * 10_000) == "x" * 511 + "…"
+    for length, shown in ((512, "x" * 512), (10_000, "x" * 511 + "…")):
+        assert text(emit(log.NOTICE, text="x" * length)).endswith(f" {shown}\n")
 
 
 @given(st.text())
 def test_what_is_printable_is_one_line_that_any_encoding_of_unicode_takes(sent: str) -> None:
-    escaped = log.printable(sent)
+    escaped = printable(sent)
     assert escaped.isprintable()
     assert len((escaped + "x").splitlines()) == 1
     escaped.encode("utf-8")
@@ -106,7 +107,7 @@ def test_what_is_printable_is_one_line_that_any_encoding_of_unicode_takes(sent: 
 
 @given(st.text())
 def test_braces_in_facts_are_only_braces(sent: str) -> None:
-    assert log.printable("{" + sent + "}") in text(emit(log.NOTICE, text="{" + sent + "}"))
+    assert printable("{" + sent + "}") in text(emit(log.NOTICE, text="{" + sent + "}"))
 
 
 def test_a_failure_is_written_with_its_traceback() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from twisted.application.service import Application, IServiceCollection
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import ILogObserver
+from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.python.threadpool import ThreadPool
 
 from mailagent.config import Config, Listener
@@ -147,6 +149,36 @@ def test_a_stop_waits_for_open_transactions_as_long_as_configured(world: World) 
     assert connection.closed
     connection.finish()
     assert stopped.called
+
+
+def test_a_second_signal_does_not_wait_however_close_it_comes(world: World) -> None:
+    service = world.service()
+    service.privilegedStartService()
+    service.startService()
+    connection = world.server.connect()
+    connection.greet()
+    connection.send(b"MAIL FROM:<a@b>\r\n")
+    service._stop()
+    service._stop()
+    assert world.reactor.hasStopped
+    service.stopService()
+    assert connection.closed
+
+
+def test_what_a_daemon_cannot_start_for_is_in_its_log(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = Events()
+    globalLogPublisher.addObserver(events)
+    world.reactor.taken = True
+    try:
+        with open(os.devnull, "w") as null:
+            monkeypatch.setattr(sys, "__stderr__", null)
+            with pytest.raises(StartError):
+                world.service().privilegedStartService()
+    finally:
+        globalLogPublisher.removeObserver(events)
+    assert [event["reason"] for event in events if event.get("event") == "error"] == [
+        "cannot listen on tcp:2525:interface=127.0.0.1: Address already in use"
+    ]
 
 
 def test_an_observer_becomes_the_applications(world: World) -> None:

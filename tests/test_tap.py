@@ -80,3 +80,12 @@ def test_a_daemon_logs_to_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     parsed.parent = {"logfile": "-", "nodaemon": False}
     with pytest.raises(SystemExit):
         _ = parsed.observer
+
+
+def test_a_log_that_cannot_be_written_ends_the_start_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    parsed: Any = options()
+    parsed.parent = {"logfile": "/nonexistent/log", "nodaemon": True}
+    with pytest.raises(SystemExit) as caught:
+        makeService(parsed, MemoryReactorClock())
+    assert caught.value.code == 1
+    assert capsys.readouterr().err.count("\n") == 1

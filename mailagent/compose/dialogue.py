@@ -25,7 +25,7 @@ from mailagent.envelope.address import Address
 from mailagent.envelope.envelope import Envelope
 from mailagent.envelope.message_id import message_id
 from mailagent.envelope.outcome import Outcome
-from mailagent.log import printable
+from mailagent.envelope.printable import printable
 from mailagent.smtp.sending_failed import SendingFailed
 
 _NOTHING_SENT = "Cancelled: nothing was sent."

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 import attrs
 
+from mailagent.envelope.printable import printable
+
 Path = tuple[str | int, ...]
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
@@ -28,11 +30,6 @@ class ConfigError(Exception):
     def __init__(self, lines: Iterable[str]) -> None:
         self.lines = tuple(lines)
         super().__init__("\n".join(self.lines))
-
-
-def printable(text: str) -> str:
-    """C{text} with what cannot be shown on a line of a terminal escaped."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def shown(value: object) -> str:

@@ -10,9 +10,11 @@ from typing import Any
 import attrs
 
 from mailagent.config import values
-from mailagent.config.problems import ConfigError, Path, Problem, dotted, printable
+from mailagent.config.problems import ConfigError, Path, Problem, dotted
 from mailagent.config.schema import BUILT_IN, Config, MailboxSettings
 from mailagent.config.structure import build
+from mailagent.envelope.address import canonical_domain
+from mailagent.envelope.printable import printable
 
 #: Without a file named, the first of these that exists.
 SEARCH = ("mailagent.toml", "/etc/mailagent/mailagent.toml")
@@ -61,7 +63,10 @@ def load(path: str | None = None, overrides: Overrides | None = None, search: Se
         raise ConfigError(_line(problem, source, options) for problem in problems)
     base = os.path.dirname(file) if file else ""
     mailboxes = MailboxSettings(values.Path(os.path.abspath(os.path.join(base, config.mailboxes.path))))
-    return attrs.evolve(config, source=os.path.abspath(file) if file else BUILT_IN, mailboxes=mailboxes)
+    hostname = values.Domain(canonical_domain(config.hostname))
+    return attrs.evolve(
+        config, hostname=hostname, source=os.path.abspath(file) if file else BUILT_IN, mailboxes=mailboxes
+    )
 
 
 def built_in() -> dict[str, Any]:

@@ -84,10 +84,6 @@ def _expect(allowed: str, value: object) -> ValueError:
     return ValueError(f"expected {allowed}, found {shown(value)}")
 
 
-def _origin(target: Any) -> Any:
-    return get_origin(target)
-
-
 def _kind_hook(kind: Kind) -> Hook:
     def structure(value: Any, _: Any) -> Any:
         try:
@@ -114,6 +110,11 @@ def _table_hook(cls: Any) -> Hook:
         return inner(value, target)
 
     return structure
+
+
+def _origin(target: Any) -> Any:
+    """C{get_origin}, whose own type would not let us compare it."""
+    return get_origin(target)
 
 
 @_CONVERTER.register_structure_hook_factory(lambda target: _origin(target) is collections.abc.Mapping)

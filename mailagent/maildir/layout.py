@@ -47,6 +47,8 @@ def make(files: FileLayer, mailbox: Mailbox) -> None:
             _make_directory(files, os.path.join(mailbox.path, name))
     except OSError as error:
         raise MailboxUnwritable(mailbox, reason(error, mailbox)) from error
+    except UnicodeError:
+        raise MailboxUnwritable(mailbox, f"{mailbox.path!a} is no file name in this locale") from None
 
 
 def _make_directory(files: FileLayer, path: str) -> None:

@@ -16,11 +16,12 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import ITCPTransport, ITLSTransport
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ITCPTransport, ITLSTransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.mail import smtp
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from mailagent import log as events
 from mailagent.config import Limits
@@ -32,10 +33,12 @@ from mailagent.smtp.peer import Peer
 
 #: Octets that may wait behind a pending decision before the peer is no longer read.
 READ_AHEAD = 65536
-#: Seconds that a closed connection may take to deliver our last words.
+#: Seconds that a closed connection may take to deliver our last words; when the server stops.
 LINGER = 30
+LINGER_AT_STOP = 2
 
 
+@implementer(IHalfCloseableProtocol, IPushProducer)
 class Exchange(smtp.ESMTP):
     """Lines and content in, replies out. Subclasses say what a line means and whether a transaction is open."""
 
@@ -44,6 +47,7 @@ class Exchange(smtp.ESMTP):
     limits = Limits()
     seconds: Callable[[], float] = staticmethod(time.monotonic)
     ended: Callable[[Any], None] = staticmethod(lambda session: None)
+    peer = Peer("unknown", 0)
     _log = Logger(namespace="mailagent.smtp.session")
 
     def __init__(self, chal: Any = None, contextFactory: Any = None) -> None:
@@ -52,6 +56,8 @@ class Exchange(smtp.ESMTP):
         self._output: list[bytes] = []
         self._incoming: IncomingMessage | None = None
         self._errors = 0
+        self._heard = False
+        self._ended = False
         self._pending = False
         self._pumping = False
         self._reading = True
@@ -72,13 +78,11 @@ class Exchange(smtp.ESMTP):
     # The transport's side
 
     def connectionMade(self) -> None:
-        self.peer = Peer.of(self.transport)
-        self._input = CommandBuffer(courtesy=self.peer.local)
+        self._meet()
         self.canStartTLS = ITLSTransport.providedBy(self.transport) and self.ctx is not None
         self._connected_at = self.seconds()
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)  # replies are written whole; to wait for more would cost 40 ms
-        events.CONNECTED(self._log, peer=str(self.peer))
         self.transport.registerProducer(self, True)
         self._send(Reply(220, "", self.greeting().decode("ascii", "replace")))
         self._flush()
@@ -87,9 +91,29 @@ class Exchange(smtp.ESMTP):
     def dataReceived(self, data: bytes) -> None:
         if self._over:
             return
+        if not self._heard:
+            self._heard = True
+            self._meet()
         self.resetTimeout()
         self._input.feed(data)
         self._pump()
+
+    def _meet(self) -> None:
+        """See who is there: when the connection stands, and again with the first octets, as a proxy's header that
+        names the real peer has arrived only then."""
+        peer = Peer.of(self.transport)
+        if peer != self.peer:
+            self.peer = peer
+            self._input = CommandBuffer(courtesy=peer.local)
+            events.CONNECTED(self._log, peer=str(peer))
+
+    def readConnectionLost(self) -> None:
+        """The peer sends no more, but may still read (C{IHalfCloseableProtocol}): it gets the replies it waits for."""
+        self._ended = True
+        self._pump()
+
+    def writeConnectionLost(self) -> None:
+        """The peer reads no more (C{IHalfCloseableProtocol}); C{connectionLost} follows."""
 
     def pauseProducing(self) -> None:
         """The peer does not read our replies: carry out nothing more until it does (C{IPushProducer})."""
@@ -150,6 +174,8 @@ class Exchange(smtp.ESMTP):
         finally:
             self._pumping = False
         self._flush()
+        if self._ended and self._writable and not self._pending and not self._over:
+            self._hang_up()
         self._regulate()
 
     def _step(self) -> bool:
@@ -249,7 +275,7 @@ class Exchange(smtp.ESMTP):
         self._over = True
         self._flush()
         self._abandon()
-        self.setTimeout(LINGER)
+        self.setTimeout(LINGER_AT_STOP if self._draining else LINGER)
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 

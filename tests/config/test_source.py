@@ -162,3 +162,7 @@ def test_a_postmaster_whom_the_command_line_took_away_is_told_by_its_path(file: 
 def test_an_option_above_a_table_that_is_none_leaves_the_mistake_to_the_file(file: Path) -> None:
     file.write_text("whitelist = 3")
     assert mistakes(str(file), Overrides(users=["bob"])) == (f"{file}: whitelist: expected a table, found 3",)
+
+
+def test_an_international_hostname_is_used_in_a_labels() -> None:
+    assert load(None, Overrides(hostname="Bücher.example"), search=()).hostname == "xn--bcher-kva.example"

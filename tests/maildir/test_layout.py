@@ -169,3 +169,13 @@ def test_a_directory_above_that_we_may_not_read_is_no_obstacle() -> None:
     mailbox = Mailbox(Address("ann", ""), "/home/ann")
     layout.make(files, mailbox)
     assert files.names("/home/ann") == ["cur", "new", "tmp"]
+
+
+def test_a_name_the_locale_cannot_write_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def encode(*_: object) -> None:
+        raise UnicodeEncodeError("ascii", "ü", 0, 1, "ordinal not in range(128)")
+
+    files = MemoryFiles()
+    monkeypatch.setattr(files, "make_directory", encode)
+    with pytest.raises(MailboxUnwritable, match=r"'/mail/ann' is no file name in this locale"):
+        layout.make(files, ANN)

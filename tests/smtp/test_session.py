@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 from twisted.cred.checkers import AllowAnonymousAccess
 from twisted.cred.portal import IRealm, Portal
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import ITLSTransport
 from twisted.internet.testing import StringTransport
@@ -440,6 +441,35 @@ def test_a_connection_and_its_end_are_logged() -> None:
     assert named["connected"]["peer"] == "192.0.2.7:40000"
     assert named["command_refused"]["command"] == "unknown"
     assert named["disconnected"]["peer"] == "192.0.2.7:40000"
+
+
+def test_a_peer_that_has_said_all_still_gets_its_replies() -> None:
+    """C{nc -N} and C{node -e} close their sending side at the end of input."""
+    decisions = Decisions()
+    connection = greeted(plain_server(PlainDelivery(decisions.ask)))
+    connection.send(b"MAIL FROM:<a@b>\r\nQUIT\r\nNOO")
+    connection.session.readConnectionLost()
+    assert not connection.closed
+    decisions.make()
+    assert codes(connection.received()) == ["250 2.1.0", "221 2.0.0"]
+    assert connection.closed
+
+
+def test_a_peer_that_has_said_all_and_waits_for_nothing_is_let_go() -> None:
+    delivery = PlainDelivery()
+    connection = greeted(plain_server(delivery))
+    connection.send(transaction("c@d").removesuffix(b".\r\n"))
+    connection.session.readConnectionLost()
+    assert connection.closed
+    assert delivery.messages[0].lost
+
+
+def test_a_peer_that_a_proxy_names_later_is_the_one_that_counts() -> None:
+    """Twisted's haproxy endpoint connects us before the header that names the peer has arrived."""
+    connection = MemoryServer().connect("127.0.0.1")
+    connection.transport.peerAddr = IPv4Address("TCP", "203.0.113.9", 5555)
+    assert codes(connection.send(b"EHLO x\nNOOP\n")) == ["220", "500 5.5.2", "500 5.5.2"]
+    assert connection.session.client.address == "203.0.113.9"
 
 
 # TLS
