@@ -19,7 +19,7 @@ help:  ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
 
 run: $(RUN)  ## Start the server (ARGS="--help" shows its options); ^C stops it
-	@exec $(BIN)/twistd -n mailagent $(ARGS)
+	@exec $(BIN)/twistd -n --pidfile= mailagent $(ARGS)
 
 test: lint types  ## Run lint, types and all tests (TESTS="tests/smtp -x" for some)
 	$(BIN)/pytest $(TESTS)

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import NoReturn, TextIO, cast
 
@@ -196,6 +197,7 @@ def _leave_saying(status: int, complaint: str) -> NoReturn:
 def _leave(status: int) -> None:
     """End the process now: no thread that waits at the terminal may hold it."""
     for stream in (sys.__stdout__, sys.__stderr__):
-        if stream is not None:
-            stream.flush()
+        with suppress(OSError):
+            if stream is not None:
+                stream.flush()
     os._exit(status)

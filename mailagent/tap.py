@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from secrets import randbits
 from typing import Any
@@ -57,6 +57,22 @@ class Options(usage.Options):
     def opt_listen(self, endpoint: str) -> None:
         """Listen on this Twisted endpoint, such as tcp:2525:interface=127.0.0.1 (may be given several times)"""
         self["listen"].append(endpoint)
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse, or leave with one line and status 1: twistd itself would print the whole usage before it."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            print(f"twistd mailagent: {error} (--help shows the options)", file=sys.stderr)
+            raise SystemExit(1) from None
+
+    def parseArgs(self, *words: str) -> None:
+        """There are none.
+
+        @raise usage.UsageError: there are.
+        """
+        if words:
+            raise usage.UsageError(f"unexpected argument: {words[0]}")
 
     def postOptions(self) -> None:
         """Check what configuration does not know of.

