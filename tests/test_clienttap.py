@@ -323,10 +323,10 @@ def test_a_text_survives_the_closing_of_its_window(client: Client, ignored: bool
     assert client.drafts[0].read_bytes().endswith(b"\n\nhalf a te\n")
 
 
-def test_control_d_on_a_line_with_text_does_nothing_and_on_a_blank_one_sends(client: Client) -> None:
+def test_control_d_on_a_line_with_text_and_control_z_do_nothing_and_on_a_blank_one_it_sends(client: Client) -> None:
     with client.terminal("--to", USER, "--subject", "") as terminal:
         terminal.expect("Enter email message:")
-        terminal.type("hello", "\x01", CTRL_D)  # ^A: to the line's beginning
+        terminal.type("hello\x1a", "\x01", CTRL_D)  # ^Z; ^A: to the line's beginning
         terminal.type("\x05", ENTER, "  ", CTRL_D)
         assert terminal.status() == 0
     assert b"\r\nhello\r\n" in client.server.messages[0]

@@ -67,8 +67,8 @@ class TerminalPrompter:
         self._attributes = termios.tcgetattr(stdin)
         output = Vt100_Output.from_pty(stdout, term=os.environ.get("TERM"))
         output.enable_cpr = False  # serial lines, scripts and some terminals never answer where the cursor is
-        terminal: dict[str, Any] = {"input": create_input(stdin), "output": output, "enable_suspend": True}
-        self._line: PromptSession[str] = PromptSession(**terminal)
+        terminal: dict[str, Any] = {"input": create_input(stdin), "output": output}
+        self._line: PromptSession[str] = PromptSession(**terminal, key_bindings=_line_keys())
         self._text: PromptSession[str] = PromptSession(
             **terminal,
             multiline=True,
@@ -169,9 +169,20 @@ def _translated(error: BaseException, at_eof: Callable[[], Exception]) -> BaseEx
     return at_eof() if isinstance(error, EOFError) else error
 
 
+def _line_keys() -> KeyBindings:
+    """^Z is no letter; and to suspend us would leave the terminal in a state that a ^D typed later does not survive."""
+    keys = KeyBindings()
+
+    @keys.add("c-z")
+    def _(event: KeyPressEvent) -> None:
+        """Nothing."""
+
+    return keys
+
+
 def _text_keys() -> KeyBindings:
     """^D on an empty line is the end, and nothing else is; Enter and Tab, typed or pasted, are themselves."""
-    keys = KeyBindings()
+    keys = _line_keys()
 
     @keys.add("c-d")
     def _(event: KeyPressEvent) -> None:
