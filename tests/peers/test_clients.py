@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import programs
+from tests.compose.terminal import CTRL_C, CTRL_D, ENTER, Terminal
 from tests.peers.conftest import StartServer
 from tests.peers.mail import NASTY, as_sent, content, lines_crlf, new, sender
 from tests.peers.server import DEADLINE, TWISTD, Server, environment
@@ -131,3 +132,41 @@ def test_our_own_client_leaves_a_server_with_a_pid_file_alone(start_server: Star
     assert len(new(server.mailboxes / "user1")) == 1
     assert (tmp_path / "twistd.pid").read_text() == pid
     server.stop()
+
+
+def at_a_terminal(server: Server, folder: Path) -> Terminal:
+    command = [str(TWISTD), "mailclient", "--server", f"127.0.0.1:{server.port}", "--from", ANN]
+    return Terminal(command, folder, environment(XDG_STATE_HOME=str(folder / "state"), TERM="xterm"))
+
+
+def test_a_person_sends_with_our_own_client_and_corrects_a_recipient(server: Server, tmp_path: Path) -> None:
+    with at_a_terminal(server, tmp_path) as terminal:
+        terminal.expect("To:")
+        terminal.type("nobody@hostmeister.de; user2@hostgator.com", ENTER)
+        terminal.expect("nobody@hostmeister.de: refused (550 5.1.1")
+        terminal.expect("Instead of nobody@hostmeister.de")
+        terminal.type(USER1, ENTER)
+        terminal.expect("Subject:")
+        terminal.type("by hand", ENTER)
+        terminal.expect("(^C to cancel) | (^D to send)")
+        terminal.expect("Enter email message:")
+        terminal.type("hello", ENTER, CTRL_D)
+        terminal.expect(f"{USER1}: accepted (250 2.0.0 Stored as")
+        assert terminal.status() == 0
+    for user in ("user1", "user2"):
+        (message,) = new(server.mailboxes / user)
+        assert as_sent(message).endswith(b"\n\nhello\n")
+
+
+def test_a_person_cancels_and_nothing_is_sent(server: Server, tmp_path: Path) -> None:
+    with at_a_terminal(server, tmp_path) as terminal:
+        terminal.expect("To:")
+        terminal.type(USER1, ENTER)
+        terminal.expect("Subject:")
+        terminal.type(ENTER)
+        terminal.expect("Enter email message:")
+        terminal.type("never mind", CTRL_C)
+        terminal.expect("Cancelled: nothing was sent.")
+        assert terminal.status() == 130
+    assert new(server.mailboxes / "user1") == []
+    assert server.events("message_stored") == []
