@@ -5,15 +5,19 @@ VENV ?= .venv
 ARGS ?=
 # Options for pytest, as in: make test TESTS="tests/envelope -x"
 TESTS ?=
+# What to fuzz (grammar, content or session), and for how many seconds.
+TARGET ?= session
+SECONDS ?= 60
 
 BIN := $(VENV)/bin
 # One stamp for each set of extras: newer than the packaging files, it says that the set is installed.
 RUN := $(VENV)/run.stamp
 TEST := $(VENV)/test.stamp
 DEV := $(VENV)/dev.stamp
+FUZZ := $(VENV)/fuzz.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types format coverage docs changelog clean
+.PHONY: help run test lint types format coverage fuzz docs changelog clean
 
 help:  ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -37,6 +41,9 @@ format: $(TEST)  ## Put the sources into the common format
 
 coverage: $(TEST)  ## Run the tests and show the lines that none of them reached
 	$(BIN)/pytest --cov --cov-report=term $(TESTS)
+
+fuzz: $(TEST) $(FUZZ)  ## Fuzz with atheris (TARGET=session SECONDS=60); new inputs go to tests/fuzz/corpus
+	$(BIN)/python -m tests.fuzz $(TARGET) -max_total_time=$(SECONDS)
 
 docs: $(DEV)  ## Build the API documentation into apidocs/
 	$(BIN)/pydoctor --project-name=mailagent --docformat=epytext --html-output=apidocs mailagent
@@ -65,6 +72,9 @@ $(RUN): setup.cfg pyproject.toml
 
 $(TEST): setup.cfg pyproject.toml
 	$(call install,[test])
+
+$(FUZZ): setup.cfg pyproject.toml
+	$(call install,[fuzz])
 
 $(DEV): setup.cfg pyproject.toml
 	$(call install,[dev])
