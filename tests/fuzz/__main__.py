@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import atheris
-from twisted.logger import globalLogBeginner
+from twisted.logger import LogPublisher, globalLogBeginner
 
 with atheris.instrument_imports(include=["mailagent"]):
     from tests.fuzz.targets import TARGETS
@@ -19,7 +19,7 @@ with atheris.instrument_imports(include=["mailagent"]):
 def main() -> None:
     """Fuzz one target until libFuzzer's options say it is enough."""
     name = sys.argv[1]
-    globalLogBeginner.beginLoggingTo([lambda event: None], redirectStandardIO=False, discardBuffer=True)
+    globalLogBeginner.beginLoggingTo([LogPublisher()], redirectStandardIO=False, discardBuffer=True)
     corpus = Path(__file__).parent / "corpus" / name
     atheris.Setup([sys.argv[0], str(corpus), *sys.argv[2:]], TARGETS[name])
     atheris.Fuzz()

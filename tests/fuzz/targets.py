@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 from mailagent.smtp.command_buffer import MAX_LINE
 from mailagent.smtp.content import ContentDecoder
@@ -19,19 +20,22 @@ _MOST_HELD = MAX_LINE + 4
 def grammar(octets: bytes) -> None:
     """A value or a C{501}; an address that parses is formatted so that it parses to itself."""
     parse_command(octets)
-    for parse in (parse_mail, parse_rcpt):
-        try:
-            address, _ = parse(octets)
-        except SyntaxFault as fault:
-            assert fault.reply.code == 501
-            continue
+    _parsed(parse_helo, octets)
+    for parse, keyword in ((parse_mail, "FROM:"), (parse_rcpt, "TO:")):
+        address, _ = _parsed(parse, octets) or (None, {})
         if address is not None:
-            keyword = "FROM:" if parse is parse_mail else "TO:"
             assert parse(f"{keyword}<{address}>".encode()) == (address, {})
+
+
+def _parsed(parse: Callable[[bytes], Any], octets: bytes) -> Any:
+    """What C{parse} makes of the octets; C{None} where it refuses them, which it does with a C{501}."""
+    code = 501
     try:
-        parse_helo(octets)
+        return parse(octets)
     except SyntaxFault as fault:
-        assert fault.reply.code == 501
+        code = fault.reply.code
+    assert code == 501
+    return None
 
 
 def content(octets: bytes) -> None:
