@@ -16,7 +16,7 @@ from typing import Any, cast
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
@@ -25,7 +25,9 @@ from twisted.python.threadpool import ThreadPool
 from mailagent import log as events
 from mailagent.config import Config
 from mailagent.interfaces import MailboxUnwritable
+from mailagent.smtp.certificate import CertificateUnusable
 from mailagent.smtp.factory import SessionFactory
+from mailagent.smtp.role import ROLES
 
 
 class StartError(SystemExit, Exception):
@@ -41,7 +43,8 @@ class StartError(SystemExit, Exception):
 class MailAgent(Service):
     """The server as a Twisted service.
 
-    @param prepare: makes the mailboxes ready; called once privileges are shed. Raises L{MailboxUnwritable}.
+    @param prepare: makes mailboxes, state and certificates ready; called once privileges are shed. Raises
+        L{MailboxUnwritable}, L{CertificateUnusable} or C{OSError}.
     @param announce: called with the listening ports when the server is ready.
     @param observer: takes the log, unless it is C{None}: then twistd's own does.
     @param pool: the threads that write mail; runs as long as the service does.
@@ -81,12 +84,13 @@ class MailAgent(Service):
         @raise StartError: one cannot be bound.
         """
         for listener in self._config.listen:
-            self._ports.append(self._bind(listener.endpoint))
+            factory = self._factory.listener(ROLES[listener.role])
+            self._ports.append(self._bind(listener.endpoint, factory))
 
-    def _bind(self, endpoint: str) -> IListeningPort:
+    def _bind(self, endpoint: str, factory: IProtocolFactory) -> IListeningPort:
         outcome: list[Any] = []
         try:
-            listening = serverFromString(self._reactor, endpoint).listen(self._factory)
+            listening = serverFromString(self._reactor, endpoint).listen(factory)
             listening.addBoth(outcome.append)
         except Exception:
             outcome = [Failure()]
@@ -99,12 +103,14 @@ class MailAgent(Service):
     def startService(self) -> None:
         """Make the mailboxes ready, start the threads, say where we are.
 
-        @raise StartError: a mailbox cannot be made or written.
+        @raise StartError: a mailbox or the state directory cannot be written, or a certificate cannot be used.
         """
         try:
             self._prepare()
-        except MailboxUnwritable as error:
+        except (MailboxUnwritable, CertificateUnusable) as error:
             raise StartError(_line(error)) from None
+        except OSError as error:
+            raise StartError(f"state: {error.filename or self._config.state}: {error.strerror}") from None
         super().startService()
         self._pool.start()
         self._reactor.callWhenRunning(self._catch_signals)

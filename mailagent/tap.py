@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from secrets import randbits
 from typing import Any
@@ -16,7 +17,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 from twisted.python.threadpool import ThreadPool
 
-from mailagent import log, welcome
+from mailagent import certificates, log, state, welcome
 from mailagent.config import Config, ConfigError, Overrides, load
 from mailagent.directory.whitelist import Whitelist
 from mailagent.maildir.files import Files
@@ -25,6 +26,7 @@ from mailagent.maildir.mailstore import Maildirs
 from mailagent.reception.transaction import Reception
 from mailagent.service import MailAgent
 from mailagent.smtp.factory import SessionFactory
+from mailagent.smtp.tls import ServerTLS, read
 
 #: Threads that write mail. More do not make a disk faster; fewer make one slow file hold up the rest.
 _WRITERS = 8
@@ -39,6 +41,7 @@ class Options(usage.Options):
         ["config", "c", None, "Configuration file (else ./mailagent.toml, else /etc/mailagent/mailagent.toml)"],
         ["hostname", None, None, "This server's name, for greeting and trace header"],
         ["mailboxes", "m", None, "Directory that holds the mailboxes"],
+        ["state", None, None, "Directory that holds what the server keeps between runs"],
         ["log-format", None, "text", "How the log is written: text or json"],
     ]
 
@@ -83,6 +86,7 @@ class Options(usage.Options):
             mailboxes=self["mailboxes"],
             listen=self["listen"],
             hostname=self["hostname"],
+            state=self["state"],
         )
 
 
@@ -108,14 +112,21 @@ def make_service(config: Config, reactor: Any, observer: ILogObserver | None = N
     directory = Whitelist.from_config(config)
     mailstore = Maildirs(files, _in_pool(reactor, pool), config.hostname, time.time)
     reception = Reception(directory, mailstore, config.hostname, time.time, partial(randbits, 30))
-    factory = SessionFactory(reception, config.hostname, config.limits, reactor)
+    tls = ServerTLS(reactor.seconds)
+    factory = SessionFactory(reception, config.hostname, config.limits, reactor, tls)
     logger = Logger("mailagent")
+
+    def make_ready() -> None:
+        prepare(files, directory.mailboxes(), time.time(), logger)
+        state.make_directory(config.state)
+        tls.use(read(certificates.plan(config, datetime.now(UTC))))
+
     return MailAgent(
         config,
         factory,
         pool,
         reactor,
-        prepare=lambda: prepare(files, directory.mailboxes(), time.time(), logger),
+        prepare=make_ready,
         announce=lambda ports: welcome.announce(config, ports, logger),
         observer=observer,
     )

@@ -32,6 +32,8 @@ from mailagent.smtp.peer import Peer
 
 #: Octets that may wait behind a pending decision before the peer is no longer read.
 READ_AHEAD = 65536
+#: Seconds for the last reply to leave once a session is over.
+_LAST_WORDS = 10.0
 
 
 class Exchange(smtp.ESMTP):
@@ -82,9 +84,9 @@ class Exchange(smtp.ESMTP):
         self.setTimeout(self.timeout)
 
     def dataReceived(self, data: bytes) -> None:
-        self.resetTimeout()
         if self._over:
             return
+        self.resetTimeout()
         self._input.feed(data)
         self._pump()
 
@@ -101,7 +103,9 @@ class Exchange(smtp.ESMTP):
         """The connection is gone (C{IPushProducer}); C{connectionLost} does what there is to do."""
 
     def timeoutConnection(self) -> None:
-        if self._pending:  # it is we who are slow
+        if self._over:  # neither our last reply nor, over TLS, our farewell is being taken
+            self.transport.abortConnection()
+        elif self._pending:  # it is we who are slow
             self.setTimeout(self.timeout)
         else:
             self._close(replies.IDLE)
@@ -242,6 +246,7 @@ class Exchange(smtp.ESMTP):
         self._flush()
         self._abandon()
         self.transport.unregisterProducer()
+        self.setTimeout(_LAST_WORDS)
         self.transport.loseConnection()
 
     def _abandon(self) -> None:
