@@ -83,6 +83,9 @@ CERTIFICATE_KEPT = Event(
     LogLevel.error,
 )
 ERROR = Event("error", "{what}: {reason}", LogLevel.error)
+RELOADED = Event("reloaded", "reloaded {source}, changed: {changed}")
+RESTART_NEEDED = Event("restart_needed", "changed, and taken up by a restart only: {settings}", LogLevel.warn)
+RELOAD_REFUSED = Event("reload_refused", "nothing reloaded: {reason}", LogLevel.error)
 STOPPING = Event("stopping", "stopping: {sessions} open, {busy} in a transaction, at most {seconds:g} s")
 STOPPED = Event("stopped", "stopped")
 NOTICE = Event("notice", "{text}")

@@ -3,7 +3,7 @@
 twistd calls L{MailAgent.privilegedStartService} as root, sheds privileges, then calls
 L{MailAgent.startService}; mailboxes are therefore made by the user who will write them. What fails on
 the way ends the start with one line on standard error and exit status 1. SIGTERM and SIGINT let open transactions
-finish; a second one does not wait for them. SIGHUP never kills.
+finish; a second one does not wait for them. SIGHUP has the configuration read again.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class MailAgent(Service):
     @param prepare: makes mailboxes, state and certificates ready; called once privileges are shed. Raises
         L{MailboxUnwritable}, L{CertificateUnusable} or C{OSError}.
     @param announce: called with the listening ports when the server is ready.
+    @param reload: has the configuration read again; called at SIGHUP.
     @param observer: takes the log, unless it is C{None}: then twistd's own does.
     @param pool: the threads that write mail; runs as long as the service does.
     """
@@ -61,6 +62,7 @@ class MailAgent(Service):
         reactor: Any,
         prepare: Callable[[], None],
         announce: Callable[[list[IListeningPort]], None],
+        reload: Callable[[], None],
         observer: ILogObserver | None = None,
     ) -> None:
         self._config = config
@@ -69,6 +71,7 @@ class MailAgent(Service):
         self._reactor = reactor
         self._prepare = prepare
         self._announce = announce
+        self._reload = reload
         self._observer = observer
         self._ports: list[IListeningPort] = []
 
@@ -119,7 +122,7 @@ class MailAgent(Service):
     def stopService(self) -> Deferred[None]:
         """Stop listening; let open transactions finish within the configured time; stop the threads."""
         super().stopService()
-        seconds = self._config.limits.stop_time
+        seconds = self._factory.limits.stop_time
         sessions = self._factory.sessions
         busy = sum(session.busy for session in sessions)
         events.STOPPING(self._log, sessions=len(sessions), busy=busy, seconds=seconds)
@@ -144,7 +147,8 @@ class MailAgent(Service):
             self._factory.abort()
 
     def _hang_up(self) -> None:
-        events.NOTICE(self._log, text="SIGHUP: nothing to reload; restart to take up a changed configuration")
+        if self.running:
+            self._reload()
 
 
 def _line(error: BaseException | None) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from secrets import randbits
 from typing import Any
@@ -17,16 +16,17 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 from twisted.python.threadpool import ThreadPool
 
-from mailagent import certificates, log, state, welcome
-from mailagent.config import Config, ConfigError, Overrides, load
+from mailagent import log, welcome
+from mailagent.config import BUILT_IN, Config, ConfigError, Overrides, load
+from mailagent.directory.current import CurrentDirectory
 from mailagent.directory.whitelist import Whitelist
 from mailagent.maildir.files import Files
-from mailagent.maildir.layout import prepare
 from mailagent.maildir.mailstore import Maildirs
 from mailagent.reception.transaction import Reception
+from mailagent.reload import Parts, Reload
 from mailagent.service import MailAgent
 from mailagent.smtp.factory import SessionFactory
-from mailagent.smtp.tls import ServerTLS, read
+from mailagent.smtp.tls import ServerTLS
 
 #: Threads that write mail. More do not make a disk faster; fewer make one slow file hold up the rest.
 _WRITERS = 8
@@ -102,32 +102,36 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     except ConfigError as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None
-    return make_service(config, reactor, options.observer)
+    # The file that was read, wherever the process may have gone since; or a search, if there was none.
+    source = None if config.source == BUILT_IN else config.source
+    return make_service(config, reactor, lambda: load(source, options.overrides), options.observer)
 
 
-def make_service(config: Config, reactor: Any, observer: ILogObserver | None = None) -> MailAgent:
-    """Join the parts for a checked configuration."""
+def make_service(
+    config: Config, reactor: Any, load_again: Callable[[], Config], observer: ILogObserver | None = None
+) -> MailAgent:
+    """Join the parts for a checked configuration.
+
+    @param load_again: reads the configuration for a reload. Blocks; raises L{ConfigError}.
+    """
     pool = ThreadPool(minthreads=0, maxthreads=_WRITERS, name="mailstore")
+    in_pool = _in_pool(reactor, pool)
     files = Files()
-    directory = Whitelist.from_config(config)
-    mailstore = Maildirs(files, _in_pool(reactor, pool), config.hostname, time.time)
+    directory = CurrentDirectory(Whitelist.from_config(config))
+    mailstore = Maildirs(files, in_pool, config.hostname, time.time)
     reception = Reception(directory, mailstore, config.hostname, time.time, partial(randbits, 30))
     tls = ServerTLS(reactor.seconds)
     factory = SessionFactory(reception, config.hostname, config.limits, reactor, tls)
     logger = Logger("mailagent")
-
-    def make_ready() -> None:
-        prepare(files, directory.mailboxes(), time.time(), logger)
-        state.make_directory(config.state)
-        tls.use(read(certificates.plan(config, datetime.now(UTC))))
-
+    parts = Parts(directory, factory, tls, files, logger)
     return MailAgent(
         config,
         factory,
         pool,
         reactor,
-        prepare=make_ready,
+        prepare=lambda: parts.start(config),
         announce=lambda ports: welcome.announce(config, ports, logger),
+        reload=Reload(config, load_again, parts, in_pool),
         observer=observer,
     )
 

@@ -19,8 +19,8 @@ FLOORS = (
     {"envelope"},
     {"config", "interfaces", "log", "metrics", "state"},
     {"smtp", "maildir", "directory", "dns", "database"},
-    {"reception", "queue", "relay", "policy", "compose"},
-    {"workers", "web", "service", "welcome", "certificates"},
+    {"reception", "queue", "relay", "policy", "compose", "certificates"},
+    {"workers", "web", "service", "welcome", "reload"},
     {"tap", "clienttap", "cli"},
     {"__main__"},
 )

@@ -77,10 +77,12 @@ class ServerTLS:
 
     def use(self, certificates: Certificates) -> None:
         """Use these certificates, in the place of those before, from the next handshake on."""
-        self._certificates = dict(certificates)
+        before, self._certificates = self._certificates, dict(certificates)
         self._looked = self._seconds()
-        for certificate in self._certificates.values():
+        for host, certificate in certificates.items():
             certificate.loaded.context.set_tlsext_servername_callback(self._choose)
+            if host in before and before[host].seen != certificate.seen:
+                self._tell_renewed(certificate.files, certificate.loaded)
 
     def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:
         """See C{IOpenSSLServerConnectionCreator}."""
@@ -109,5 +111,8 @@ class ServerTLS:
             events.CERTIFICATE_KEPT(self._log, reason=str(error), until=old.loaded.until.date())
             return old.loaded
         loaded.context.set_tlsext_servername_callback(self._choose)
-        events.CERTIFICATE_RENEWED(self._log, certificate=old.files.certificate, until=loaded.until.date())
+        self._tell_renewed(old.files, loaded)
         return loaded
+
+    def _tell_renewed(self, files: CertificateFiles, loaded: LoadedCertificate) -> None:
+        events.CERTIFICATE_RENEWED(self._log, certificate=files.certificate, until=loaded.until.date())
