@@ -1,7 +1,7 @@
 """The state directory: what the server keeps between runs, and who the running server is.
 
-Files here are made whole or not at all, with mode 0600, and what is there is never overwritten. All functions
-block: for the time before the reactor runs, for a thread, or for a command.
+Files here are made whole or not at all, readable by us alone unless asked otherwise, and what is there is never
+overwritten. All functions block: for the time before the reactor runs, for a thread, or for a command.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def make_directory(path: str) -> None:
     os.makedirs(path, mode=0o700, exist_ok=True)
 
 
-def write_new(path: str, content: bytes) -> None:
-    """Make a file (mode 0600) that is durable and whole when it appears.
+def write_new(path: str, content: bytes, mode: int = 0o600) -> None:
+    """Make a file that is durable and whole when it appears.
 
     @raise FileExistsError: the name is taken; its file is as it was.
     @raise OSError: not possible.
@@ -32,6 +32,7 @@ def write_new(path: str, content: bytes) -> None:
     fd, temporary = tempfile.mkstemp(prefix=".", dir=directory)
     try:
         with open(fd, "wb") as file:
+            os.fchmod(fd, mode)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -27,6 +27,7 @@ from mailagent.reload import Parts, Reload
 from mailagent.service import MailAgent
 from mailagent.smtp.factory import SessionFactory
 from mailagent.smtp.tls import ServerTLS
+from mailagent.state import PidFile
 
 #: Threads that write mail. More do not make a disk faster; fewer make one slow file hold up the rest.
 _WRITERS = 8
@@ -124,12 +125,20 @@ def make_service(
     factory = SessionFactory(reception, config.hostname, config.limits, reactor, tls)
     logger = Logger("mailagent")
     parts = Parts(directory, factory, tls, files, logger)
+    pid_file = PidFile(config.state)
+
+    def start() -> None:
+        parts.start(config)
+        if not pid_file.claim():
+            text = f"another server runs with the state directory {config.state}; mailagent reload reaches that one"
+            log.NOTICE(logger, text=text)
+
     return MailAgent(
         config,
         factory,
         pool,
         reactor,
-        prepare=lambda: parts.start(config),
+        prepare=start,
         announce=lambda ports: welcome.announce(config, ports, logger),
         reload=Reload(config, load_again, parts, in_pool),
         observer=observer,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import signal
 import smtplib
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.peers.conftest import StartServer
 from tests.peers.mail import new
-from tests.peers.server import DEADLINE, LOOPBACK, Server
+from tests.peers.server import DEADLINE, LOOPBACK, Server, environment
+from tests.peers.test_clients import run
 from tests.smtp.certificates import write_pair
 
 CONFIGURATION = """
@@ -49,6 +52,17 @@ def test_whitelist_and_certificate_are_taken_up_during_a_session(start_server: S
             assert another.noop()[0] == 250
     assert len(new(server.mailboxes / "zed")) == 1
     server.stop()
+
+
+def test_the_command_finds_the_server_by_its_state_directory(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server()
+    server.wait_for("listening")
+    command = [sys.executable, "-m", "mailagent", "reload", "--state", "state"]
+    assert run(command, cwd=tmp_path) == f"told server {server.pid} to reload; its log says what changed\n"
+    assert server.wait_for("reloaded")["changed"] == "nothing"
+    server.kill()
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, timeout=DEADLINE, check=False)
+    assert (done.returncode, done.stdout) == (1, b"")
 
 
 def test_a_wrong_file_is_told_and_changes_nothing(start_server: StartServer, tmp_path: Path) -> None:
