@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
+from typing import Any
 
 import attrs
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
 from twisted.internet.ssl import AcceptableCiphers, CertificateOptions, TLSVersion
@@ -54,20 +56,21 @@ def load(files: CertificateFiles) -> LoadedCertificate:
 
     @raise CertificateUnusable: a file cannot be read, holds something else, or the two do not belong together.
     """
-    chain = _chain(files.certificate)
-    key = _key(files.key)
-    if chain[0].public_key() != key.to_cryptography_key().public_key():  # type: ignore[union-attr]
+    # CertificateOptions is typed for pyOpenSSL's own classes, which pyOpenSSL itself would see no more.
+    chain: list[Any] = list(_chain(files.certificate))
+    key: Any = _key(files.key)
+    if chain[0].public_key() != key.public_key():
         raise CertificateUnusable(f"{files.key}: not the key of the certificate in {files.certificate}")
     try:
         options = CertificateOptions(
             privateKey=key,
-            certificate=crypto.X509.from_cryptography(chain[0]),
-            extraCertChain=[crypto.X509.from_cryptography(each) for each in chain[1:]],
+            certificate=chain[0],
+            extraCertChain=chain[1:],
             raiseMinimumTo=TLSVersion.TLSv1_2,
             acceptableCiphers=_CIPHERS,
         )
         context = options.getContext()
-    except (SSL.Error, crypto.Error, ValueError) as error:
+    except (SSL.Error, crypto.Error, TypeError, ValueError) as error:
         raise CertificateUnusable(f"{files.certificate}: OpenSSL does not take it: {error}") from None
     context.set_options(SSL.OP_NO_RENEGOTIATION)
     return LoadedCertificate(context, chain[0].not_valid_after_utc)
@@ -81,13 +84,14 @@ def _chain(path: str) -> list[x509.Certificate]:
         raise CertificateUnusable(f"{path}: no certificate in PEM form in it") from None
 
 
-def _key(path: str) -> crypto.PKey:
+def _key(path: str) -> PrivateKeyTypes:
     content = _read(path)
     try:
-        key = load_pem_private_key(content, password=None)
-        return crypto.PKey.from_cryptography_key(key)  # type: ignore[arg-type]
+        return load_pem_private_key(content, password=None)
     except TypeError:
-        raise CertificateUnusable(f"{path}: the key is encrypted, or of a kind that is not for TLS") from None
+        raise CertificateUnusable(
+            f"{path}: the key is encrypted, and there is nobody to ask for its password"
+        ) from None
     except Exception:  # whatever the parsers say of it; their words could quote the key
         raise CertificateUnusable(f"{path}: no private key in PEM form in it") from None
 

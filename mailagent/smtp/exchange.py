@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -76,7 +77,8 @@ class Exchange(smtp.ESMTP):
         self.canStartTLS = ITLSTransport.providedBy(self.transport) and self.ctx is not None
         self._connected_at = self.seconds()
         if ITCPTransport.providedBy(self.transport):
-            self.transport.setTcpNoDelay(True)  # replies are written whole; to wait for more would cost 40 ms
+            with suppress(AttributeError):  # TLS over a local socket claims to be TCP
+                self.transport.setTcpNoDelay(True)  # replies are written whole; to wait for more would cost 40 ms
         events.CONNECTED(self._log, peer=str(self.peer))
         self.transport.registerProducer(self, True)
         self._send(Reply(220, "", self.greeting().decode("ascii", "replace")))

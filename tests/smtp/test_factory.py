@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailagent.smtp.factory import SessionFactory
 from mailagent.smtp.role import MX, SUBMISSION, SUBMISSIONS
 from mailagent.smtp.session import Session
-from mailagent.smtp.tls import ServerTLS
+from mailagent.smtp.tls import CertificatePlan, ServerTLS, read
 from tests.memory_server import Connection, MemoryServer, codes, transaction
+from tests.smtp.certificates import write_pair
 
 ADDRESS = IPv4Address("TCP", "192.0.2.7", 40000)
 
@@ -117,6 +120,19 @@ def test_a_listener_with_tls_from_the_first_octet_needs_a_certificate() -> None:
     server = MemoryServer()
     with pytest.raises(ValueError, match="submissions needs TLS"):
         server.factory.listener(SUBMISSIONS)
+
+
+def test_a_client_that_never_shakes_hands_is_cut_off(tmp_path: Path) -> None:
+    server = MemoryServer(idle_time=60.0)
+    tls = ServerTLS(server.clock.seconds)
+    tls.use(read(CertificatePlan(write_pair(tmp_path, "mx.example"))))
+    factory = SessionFactory(server.reception, "mx.example", server.config.limits, server.clock, tls)
+    wrapped: Any = factory.listener(SUBMISSIONS).buildProtocol(ADDRESS)
+    transport = StringTransport(peerAddress=ADDRESS)
+    wrapped.makeConnection(transport)
+    server.clock.advance(60)
+    server.clock.advance(10)
+    assert transport.disconnected
 
 
 def test_a_listener_with_tls_turns_clients_away_as_others_do() -> None:
