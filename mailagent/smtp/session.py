@@ -50,7 +50,6 @@ class Session(Exchange):
     """
 
     role = MX
-    authenticated = False
 
     def __init__(self, chal: Any = None, contextFactory: Any = None) -> None:
         super().__init__(chal, contextFactory)
