@@ -77,7 +77,16 @@ MAILBOX_RECOVERED = Event("mailbox_recovered", "mailbox {mailbox} can be written
 COMMAND_SENT = Event("command_sent", "sent: {command}", LogLevel.debug)
 REPLY_RECEIVED = Event("reply_received", "received: {reply}", LogLevel.debug)
 LEFTOVERS_REMOVED = Event("leftovers_removed", "removed {count} left-over files from {mailbox}/tmp")
+CERTIFICATE_RENEWED = Event("certificate_renewed", "new certificate from {certificate}, valid until {until}")
+CERTIFICATE_KEPT = Event(
+    "certificate_kept",
+    "new certificate not usable, the one from before stays (valid until {until}): {reason}",
+    LogLevel.error,
+)
 ERROR = Event("error", "{what}: {reason}", LogLevel.error)
+RELOADED = Event("reloaded", "reloaded {source}, changed: {changed}")
+RESTART_NEEDED = Event("restart_needed", "changed, and taken up by a restart only: {settings}", LogLevel.warn)
+RELOAD_REFUSED = Event("reload_refused", "nothing reloaded: {reason}", LogLevel.error)
 STOPPING = Event("stopping", "stopping: {sessions} open, {busy} in a transaction, at most {seconds:g} s")
 STOPPED = Event("stopped", "stopped")
 NOTICE = Event("notice", "{text}")

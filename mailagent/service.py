@@ -3,7 +3,7 @@
 twistd calls L{MailAgent.privilegedStartService} as root, sheds privileges, then calls
 L{MailAgent.startService}; mailboxes are therefore made by the user who will write them. What fails on
 the way ends the start with one line on standard error and exit status 1. SIGTERM and SIGINT let open transactions
-finish; a second one does not wait for them. SIGHUP never kills.
+finish; a second one does not wait for them. SIGHUP has the configuration read again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, TextIO, cast
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
@@ -26,7 +26,9 @@ from twisted.python.threadpool import ThreadPool
 from mailagent import log as events
 from mailagent.config import Config
 from mailagent.interfaces import MailboxUnwritable
+from mailagent.smtp.certificate import CertificateUnusable
 from mailagent.smtp.factory import SessionFactory
+from mailagent.smtp.role import ROLES
 
 
 def _is_null(stream: TextIO | None) -> bool:
@@ -50,8 +52,10 @@ class StartError(SystemExit, Exception):
 class MailAgent(Service):
     """The server as a Twisted service.
 
-    @param prepare: makes the mailboxes ready; called once privileges are shed. Raises L{MailboxUnwritable}.
+    @param prepare: makes mailboxes, state and certificates ready; called once privileges are shed. Raises
+        L{MailboxUnwritable}, L{CertificateUnusable} or C{OSError}.
     @param announce: called with the listening ports when the server is ready.
+    @param reload: has the configuration read again; called at SIGHUP.
     @param observer: takes the log, unless it is C{None}: then twistd's own does.
     @param pool: the threads that write mail; runs as long as the service does.
     """
@@ -67,6 +71,7 @@ class MailAgent(Service):
         reactor: Any,
         prepare: Callable[[], None],
         announce: Callable[[list[IListeningPort]], None],
+        reload: Callable[[], None],
         observer: ILogObserver | None = None,
     ) -> None:
         self._config = config
@@ -75,6 +80,7 @@ class MailAgent(Service):
         self._reactor = reactor
         self._prepare = prepare
         self._announce = announce
+        self._reload = reload
         self._observer = observer
         self._ports: list[IListeningPort] = []
         self._stopping = False
@@ -93,12 +99,13 @@ class MailAgent(Service):
         """
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hang_up))
         for listener in self._config.listen:
-            self._ports.append(self._bind(listener.endpoint))
+            factory = self._factory.listener(ROLES[listener.role])
+            self._ports.append(self._bind(listener.endpoint, factory))
 
-    def _bind(self, endpoint: str) -> IListeningPort:
+    def _bind(self, endpoint: str, factory: IProtocolFactory) -> IListeningPort:
         outcome: list[Any] = []
         try:
-            listening = serverFromString(self._reactor, endpoint).listen(self._factory)
+            listening = serverFromString(self._reactor, endpoint).listen(factory)
             listening.addBoth(outcome.append)
         except Exception:
             outcome = [Failure()]
@@ -111,12 +118,14 @@ class MailAgent(Service):
     def startService(self) -> None:
         """Make the mailboxes ready, start the threads, say where we are.
 
-        @raise StartError: a mailbox cannot be made or written.
+        @raise StartError: a mailbox or the state directory cannot be written, or a certificate cannot be used.
         """
         try:
             self._prepare()
-        except MailboxUnwritable as error:
+        except (MailboxUnwritable, CertificateUnusable) as error:
             raise StartError(_line(error)) from None
+        except OSError as error:
+            raise StartError(f"state: {error.filename or self._config.state}: {error.strerror}") from None
         super().startService()
         self._pool.start()
         self._reactor.callWhenRunning(self._catch_signals)
@@ -125,7 +134,7 @@ class MailAgent(Service):
     def stopService(self) -> Deferred[None]:
         """Stop listening; let open transactions finish within the configured time; stop the threads."""
         super().stopService()
-        seconds = self._config.limits.stop_time
+        seconds = self._factory.limits.stop_time
         sessions = self._factory.sessions
         busy = sum(session.busy for session in sessions)
         events.STOPPING(self._log, sessions=len(sessions), busy=busy, seconds=seconds)
@@ -153,7 +162,8 @@ class MailAgent(Service):
             self._factory.abort()
 
     def _hang_up(self) -> None:
-        events.NOTICE(self._log, text="SIGHUP: nothing to reload; restart to take up a changed configuration")
+        if self.running:
+            self._reload()
 
 
 def _reason(error: BaseException | None) -> str:

@@ -17,14 +17,17 @@ from twisted.python import usage
 from twisted.python.threadpool import ThreadPool
 
 from mailagent import log, welcome
-from mailagent.config import Config, ConfigError, Overrides, load
+from mailagent.config import BUILT_IN, Config, ConfigError, Overrides, load
+from mailagent.directory.current import CurrentDirectory
 from mailagent.directory.whitelist import Whitelist
 from mailagent.maildir.files import Files
-from mailagent.maildir.layout import prepare
 from mailagent.maildir.mailstore import Maildirs
 from mailagent.reception.transaction import Reception
+from mailagent.reload import Parts, Reload
 from mailagent.service import MailAgent
 from mailagent.smtp.factory import SessionFactory
+from mailagent.smtp.tls import ServerTLS
+from mailagent.state import PidFile
 
 #: Threads that write mail. More do not make a disk faster; fewer make one slow file hold up the rest.
 _WRITERS = 8
@@ -39,6 +42,7 @@ class Options(usage.Options):
         ["config", "c", None, "Configuration file (else ./mailagent.toml, else /etc/mailagent/mailagent.toml)"],
         ["hostname", None, None, "This server's name, for greeting and trace header"],
         ["mailboxes", "m", None, "Directory that holds the mailboxes"],
+        ["state", None, None, "Directory that holds what the server keeps between runs"],
         ["log-format", None, "text", "How the log is written: text or json"],
     ]
 
@@ -106,6 +110,7 @@ class Options(usage.Options):
             mailboxes=self["mailboxes"],
             listen=self["listen"],
             hostname=self["hostname"],
+            state=self["state"],
         )
 
 
@@ -126,25 +131,44 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     except OSError as error:
         print(f"mailagent: cannot write the log: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-    return make_service(config, reactor, observer)
+    # The file that was read, wherever the process may have gone since; or a search, if there was none.
+    source = None if config.source == BUILT_IN else config.source
+    return make_service(config, reactor, lambda: load(source, options.overrides), observer)
 
 
-def make_service(config: Config, reactor: Any, observer: ILogObserver | None = None) -> MailAgent:
-    """Join the parts for a checked configuration."""
+def make_service(
+    config: Config, reactor: Any, load_again: Callable[[], Config], observer: ILogObserver | None = None
+) -> MailAgent:
+    """Join the parts for a checked configuration.
+
+    @param load_again: reads the configuration for a reload. Blocks; raises L{ConfigError}.
+    """
     pool = ThreadPool(minthreads=0, maxthreads=_WRITERS, name="mailstore")
+    in_pool = _in_pool(reactor, pool)
     files = Files()
-    directory = Whitelist.from_config(config)
-    mailstore = Maildirs(files, _in_pool(reactor, pool), config.hostname, time.time)
+    directory = CurrentDirectory(Whitelist.from_config(config))
+    mailstore = Maildirs(files, in_pool, config.hostname, time.time)
     reception = Reception(directory, mailstore, config.hostname, time.time, partial(randbits, 30))
-    factory = SessionFactory(reception, config.hostname, config.limits, reactor)
+    tls = ServerTLS(reactor.seconds)
+    factory = SessionFactory(reception, config.hostname, config.limits, reactor, tls)
     logger = Logger("mailagent")
+    parts = Parts(directory, factory, tls, files, logger)
+    pid_file = PidFile(config.state)
+
+    def start() -> None:
+        parts.start(config)
+        if not pid_file.claim():
+            text = f"another server runs with the state directory {config.state}; mailagent reload reaches that one"
+            log.NOTICE(logger, text=text)
+
     return MailAgent(
         config,
         factory,
         pool,
         reactor,
-        prepare=lambda: prepare(files, directory.mailboxes(), time.time(), logger),
+        prepare=start,
         announce=lambda ports: welcome.announce(config, list(directory.mailboxes()), ports, logger),
+        reload=Reload(config, load_again, parts, in_pool),
         observer=observer,
     )
 

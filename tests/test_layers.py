@@ -17,11 +17,12 @@ import pytest
 
 FLOORS = (
     {"envelope"},
-    {"config", "interfaces", "log", "metrics"},
+    {"config", "interfaces", "log", "metrics", "state"},
     {"smtp", "maildir", "directory", "dns", "database"},
-    {"reception", "queue", "relay", "policy", "compose"},
-    {"workers", "web", "service", "welcome"},
+    {"reception", "queue", "relay", "policy", "compose", "certificates"},
+    {"workers", "web", "service", "welcome", "reload"},
     {"tap", "clienttap", "cli"},
+    {"__main__"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 #: What acts, waits, or differs from one moment to the next: not for pure values.

@@ -58,6 +58,7 @@ class World:
             self.reactor,
             prepare=prepare or (lambda: self.happened.append("prepared")),
             announce=self.happened.append,
+            reload=lambda: self.happened.append("reload"),
         )
 
 
@@ -189,3 +190,13 @@ def test_an_observer_becomes_the_applications(world: World) -> None:
     service.setServiceParent(application)
     assert application.getComponent(ILogObserver) is events
     assert list(IServiceCollection(application)) == [service]
+
+
+def test_a_hang_up_is_a_reload_while_the_service_runs(world: World) -> None:
+    service = world.service()
+    service._hang_up()
+    assert world.happened == []
+    service.privilegedStartService()
+    service.startService()
+    service._hang_up()
+    assert world.happened == ["prepared", "reload"]

@@ -8,11 +8,13 @@ C{python -m mailagent.config} prints the reference.
 from mailagent.config.problems import ConfigError
 from mailagent.config.schema import (
     BUILT_IN,
+    CertificateSettings,
     Config,
     HostSettings,
     Limits,
     Listener,
     MailboxSettings,
+    TlsSettings,
     WhitelistSettings,
 )
 from mailagent.config.source import SEARCH, Overrides, load
@@ -21,6 +23,7 @@ from mailagent.config.values import user_key
 __all__ = [
     "BUILT_IN",
     "SEARCH",
+    "CertificateSettings",
     "Config",
     "ConfigError",
     "HostSettings",
@@ -28,6 +31,7 @@ __all__ = [
     "Listener",
     "MailboxSettings",
     "Overrides",
+    "TlsSettings",
     "WhitelistSettings",
     "load",
     "user_key",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from mailagent.config.problems import Path, Problem, dotted, one_of, shown
-from mailagent.config.schema import Config, HostSettings
+from mailagent.config.schema import CertificateSettings, Config, HostSettings
 from mailagent.config.values import user_key
 from mailagent.envelope.address import canonical_domain
 
@@ -25,6 +25,7 @@ def check(config: Config, broken: Collection[Path]) -> Iterator[Problem]:
     yield from _hosts(config)
     yield from _paths(config)
     yield from _listeners(config, broken)
+    yield from _certificates(config, broken)
 
 
 def _touched(path: Path, broken: Collection[Path]) -> bool:
@@ -111,3 +112,27 @@ def _listeners(config: Config, broken: Collection[Path]) -> Iterator[Problem]:
         if listener.endpoint in seen:
             yield Problem(("listen",), f"{shown(listener.endpoint)} is listed twice")
         seen.add(listener.endpoint)
+
+
+def _certificates(config: Config, broken: Collection[Path]) -> Iterator[Problem]:
+    """A certificate and its key go together; for a host of its own, both must be given."""
+    yield from _pair(("tls",), config.tls, broken, needed=False)
+    for host, settings in config.tls.hosts.items():
+        yield from _pair(("tls", "hosts", host), settings, broken, needed=True)
+    yield from _spelled_twice(("tls", "hosts"), config.tls.hosts)
+
+
+def _pair(path: Path, settings: CertificateSettings, broken: Collection[Path], needed: bool) -> Iterator[Problem]:
+    absent = [name for name in ("certificate", "key") if getattr(settings, name) is None]
+    if needed or len(absent) == 1:
+        for name in absent:
+            if not _touched((*path, name), broken):
+                yield Problem((*path, name), "a certificate and its key go together: name this file too")
+
+
+def _spelled_twice(path: Path, hosts: Iterable[str]) -> Iterator[Problem]:
+    seen: dict[str, str] = {}
+    for host in hosts:
+        first = seen.setdefault(canonical_domain(host), host)
+        if first is not host:
+            yield Problem((*path, host), f"{shown(host)} is the same host as {shown(first)}")

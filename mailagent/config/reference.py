@@ -31,7 +31,7 @@ _OPTIONS = """\
 ## On the command line
 
 An option replaces the setting in the file, and passes the same checks; a mistake in it is told by the option's name.
-A relative `--mailboxes` starts at the current directory.
+A relative `--mailboxes` or `--state` starts at the current directory.
 
 | option | replaces |
 |---|---|
@@ -59,21 +59,30 @@ def _kinds() -> str:
 def _sections() -> Iterator[str]:
     top = [field for field in settings(Config) if field.type in KINDS]
     yield "## At the top\n\n" + _table(top, Config())
-    for field in settings(Config):
-        if field.type in KINDS:
-            continue
-        heading, cls = _heading(field)
-        yield f"## `{heading}`\n\n{inspect.getdoc(cls)}\n\n{_table(settings(cls), cls())}"
+    yield from _tables(Config, "")
 
 
-def _heading(field: attrs.Attribute[Any]) -> tuple[str, Any]:
-    """A table's heading as TOML has it, and the class that describes the table."""
+def _tables(cls: type[Any], prefix: str) -> Iterator[str]:
+    """A section for every table in C{cls}, and for the tables in these."""
+    for field in settings(cls):
+        if (found := _heading(field, prefix)) is not None:
+            heading, name, table = found
+            rows = [row for row in settings(table) if _heading(row, "") is None]
+            yield f"## `{heading}`\n\n{inspect.getdoc(table)}\n\n{_table(rows, table())}"
+            yield from _tables(table, f"{name}.")
+
+
+def _heading(field: attrs.Attribute[Any], prefix: str) -> tuple[str, str, Any] | None:
+    """A table's heading as TOML has it, its dotted name, and the class that describes it; C{None} for a value."""
     arguments = get_args(field.type)
-    if get_origin(field.type) is Mapping:
-        return f'[{field.name}."example.org"]', arguments[1]
-    if get_origin(field.type) is tuple:
-        return f"[[{field.name}]]", arguments[0]
-    return f"[{field.name}]", field.type
+    name = prefix + field.name
+    if get_origin(field.type) is Mapping and attrs.has(arguments[1]):
+        return f'[{name}."example.org"]', f'{name}."example.org"', arguments[1]
+    if get_origin(field.type) is tuple and attrs.has(arguments[0]):
+        return f"[[{name}]]", name, arguments[0]
+    if isinstance(field.type, type) and attrs.has(field.type):
+        return f"[{name}]", name, field.type
+    return None
 
 
 def _table(fields: list[attrs.Attribute[Any]], defaults: Any) -> str:

@@ -93,7 +93,38 @@ class Listener:
         metadata=_doc("A Twisted server endpoint; `systemd:` takes a socket from systemd."),
     )
     role: Role = attrs.field(
-        default=Role("mx"), metadata=_doc("What the listener is for: `mx` receives mail for our own hosts.")
+        default=Role("mx"),
+        metadata=_doc(
+            "What the listener is for: `mx` receives mail for our own hosts (port 25), `submission` takes mail from "
+            "our users after STARTTLS and login (port 587), `submissions` the same with TLS from the first octet "
+            "(port 465)."
+        ),
+    )
+
+
+@attrs.frozen
+class CertificateSettings:
+    """A further certificate, for clients that ask for this host by name (SNI)."""
+
+    certificate: Path | None = attrs.field(
+        default=None,
+        metadata=_doc("A PEM file: the certificate, then the others of its chain. Read again when it changes."),
+    )
+    key: Path | None = attrs.field(
+        default=None,
+        metadata=_doc("A PEM file with the private key, unencrypted. It may be the same file."),
+    )
+
+
+@attrs.frozen
+class TlsSettings(CertificateSettings):
+    """Our certificate. Without one, a self-signed certificate is made in the state directory, and STARTTLS works.
+
+    TLS is 1.2 or newer, with forward secrecy and authenticated encryption. [TLS](tls.md) tells more.
+    """
+
+    hosts: Mapping[Domain, CertificateSettings] = attrs.field(
+        factory=dict, metadata=_doc("Further certificates, by the name that clients ask for.")
     )
 
 
@@ -136,7 +167,15 @@ class Config:
     whitelist: WhitelistSettings = attrs.field(factory=WhitelistSettings)
     hosts: Mapping[Domain, HostSettings] = attrs.field(factory=dict)
     mailboxes: MailboxSettings = attrs.field(factory=MailboxSettings)
+    state: Path = attrs.field(
+        default=Path("state"),
+        metadata=_doc(
+            "The directory for what the server keeps between runs: its self-signed certificate, its process's number.",
+            shown="`$STATE_DIRECTORY`, else `state` beside the mailboxes",
+        ),
+    )
     listen: tuple[Listener, ...] = attrs.field(default=(Listener(),))
+    tls: TlsSettings = attrs.field(factory=TlsSettings)
     limits: Limits = attrs.field(factory=Limits)
     source: str = attrs.field(default=BUILT_IN)
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
 from mailagent.config import values
 from mailagent.config.problems import ConfigError, Path, Problem, dotted
-from mailagent.config.schema import BUILT_IN, Config, MailboxSettings
+from mailagent.config.schema import BUILT_IN, CertificateSettings, Config, MailboxSettings
 from mailagent.config.structure import build
 from mailagent.envelope.address import canonical_domain
 from mailagent.envelope.printable import printable
 
+_Certificate = TypeVar("_Certificate", bound=CertificateSettings)
 #: Without a file named, the first of these that exists.
 SEARCH = ("mailagent.toml", "/etc/mailagent/mailagent.toml")
 
@@ -33,6 +34,7 @@ class Overrides:
     mailboxes: str | None = _option("--mailboxes", "mailboxes", "path", default=None)
     listen: Sequence[str] = _option("--listen", "listen", default=())
     hostname: str | None = _option("--hostname", "hostname", default=None)
+    state: str | None = _option("--state", "state", default=None)
 
     def given(self) -> Iterator[tuple[str, Path, object]]:
         """Each option that was given: its name, the path of the setting it replaces, and the value for there."""
@@ -40,7 +42,7 @@ class Overrides:
             value: object = getattr(self, field.name)
             if value is None or value == () or value == []:
                 continue
-            if field.name == "mailboxes":
+            if field.name in ("mailboxes", "state"):
                 value = os.path.abspath(str(value)) if value else ""
             elif field.name == "listen":
                 value = [{"endpoint": endpoint} for endpoint in self.listen]
@@ -62,11 +64,37 @@ def load(path: str | None = None, overrides: Overrides | None = None, search: Se
     if problems:
         raise ConfigError(_line(problem, source, options) for problem in problems)
     base = os.path.dirname(file) if file else ""
-    mailboxes = MailboxSettings(values.Path(os.path.abspath(os.path.join(base, config.mailboxes.path))))
-    hostname = values.Domain(canonical_domain(config.hostname))
+    config = _resolve(config, base, state_given="state" in raw)
+    return attrs.evolve(config, source=os.path.abspath(file) if file else BUILT_IN)
+
+
+def _resolve(config: Config, base: str, state_given: bool) -> Config:
+    """C{config} with every path absolute, relative ones from C{base}, and its host name in A-labels."""
+    mailboxes = _absolute(base, config.mailboxes.path)
+    state = config.state if state_given else _default_state(mailboxes)
+    hosts = {host: _resolve_certificate(settings, base) for host, settings in config.tls.hosts.items()}
     return attrs.evolve(
-        config, hostname=hostname, source=os.path.abspath(file) if file else BUILT_IN, mailboxes=mailboxes
+        config,
+        hostname=values.Domain(canonical_domain(config.hostname)),
+        mailboxes=MailboxSettings(mailboxes),
+        state=_absolute(base, state),
+        tls=attrs.evolve(_resolve_certificate(config.tls, base), hosts=hosts),
     )
+
+
+def _resolve_certificate(settings: _Certificate, base: str) -> _Certificate:
+    certificate, key = (path and _absolute(base, path) for path in (settings.certificate, settings.key))
+    return attrs.evolve(settings, certificate=certificate, key=key)
+
+
+def _absolute(base: str, path: str) -> values.Path:
+    return values.Path(os.path.abspath(os.path.join(base, path)))
+
+
+def _default_state(mailboxes: str) -> values.Path:
+    """The directory systemd has made for us (the first, if there are several), else one beside the mailboxes."""
+    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return values.Path(given or os.path.join(os.path.dirname(mailboxes), "state"))
 
 
 def built_in() -> dict[str, Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -34,7 +35,7 @@ from mailagent.smtp.peer import Peer
 #: Octets that may wait behind a pending decision before the peer is no longer read.
 READ_AHEAD = 65536
 #: Seconds that a closed connection may take to deliver our last words; when the server stops.
-LINGER = 30
+LINGER = 10
 LINGER_AT_STOP = 2
 
 
@@ -82,7 +83,8 @@ class Exchange(smtp.ESMTP):
         self.canStartTLS = ITLSTransport.providedBy(self.transport) and self.ctx is not None
         self._connected_at = self.seconds()
         if ITCPTransport.providedBy(self.transport):
-            self.transport.setTcpNoDelay(True)  # replies are written whole; to wait for more would cost 40 ms
+            with suppress(AttributeError):  # TLS over a local socket claims to be TCP
+                self.transport.setTcpNoDelay(True)  # replies are written whole; to wait for more would cost 40 ms
         self.transport.registerProducer(self, True)
         self._send(Reply(220, "", self.greeting().decode("ascii", "replace")))
         self._flush()
@@ -128,7 +130,7 @@ class Exchange(smtp.ESMTP):
         """The connection is gone (C{IPushProducer}); C{connectionLost} does what there is to do."""
 
     def timeoutConnection(self) -> None:
-        if self._over:  # our last words were not read
+        if self._over:  # neither our last words nor, over TLS, our farewell is being taken
             self.transport.abortConnection()
         elif self._pending:  # it is we who are slow
             self.setTimeout(self.timeout)

@@ -5,15 +5,48 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IOpenSSLServerConnectionCreator,
+    IProtocolFactory,
+    IReactorTime,
+)
+from twisted.internet.protocol import Factory
 from twisted.mail import smtp
 from twisted.mail.interfaces import IMessageDeliveryFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
 from mailagent.config import Limits
+from mailagent.smtp.role import Role
 from mailagent.smtp.session import Session
 
 #: Seconds for the last replies to leave after the time for open transactions is up.
 _LAST_WORDS = 1.0
+
+
+class _RoleFactory(Factory):
+    """Makes the sessions of one listener."""
+
+    noisy = False
+
+    def __init__(self, sessions: SessionFactory, role: Role) -> None:
+        self._sessions = sessions
+        self._role = role
+
+    def buildProtocol(self, addr: IAddress | None) -> Session | None:
+        session = self._sessions.buildProtocol(addr)
+        if session is not None:
+            session.role = self._role
+        return session
+
+
+class _ImplicitTLS(TLSMemoryBIOFactory):
+    """TLS from the first octet. Like any factory, and unlike its parent, the one inside may turn a client away."""
+
+    def buildProtocol(self, addr: IAddress | None) -> TLSMemoryBIOProtocol | None:  # type: ignore[override]
+        session = self.wrappedFactory.buildProtocol(addr)
+        return None if session is None else self.protocol(self, session)
 
 
 class SessionFactory(smtp.SMTPFactory):
@@ -22,16 +55,26 @@ class SessionFactory(smtp.SMTPFactory):
     @param deliveries: gives a fresh C{IMessageDelivery} to every MAIL.
     @param hostname: this server's name, for banner and replies.
     @param clock: for time-outs.
+    @param tls: makes the TLS connections; without one, there is neither STARTTLS nor a listener with implicit TLS.
+    @ivar limits: what sessions that begin from now on may ask for.
     """
 
     protocol = Session
     noisy = False
 
-    def __init__(self, deliveries: IMessageDeliveryFactory, hostname: str, limits: Limits, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        deliveries: IMessageDeliveryFactory,
+        hostname: str,
+        limits: Limits,
+        clock: IReactorTime,
+        tls: IOpenSSLServerConnectionCreator | None = None,
+    ) -> None:
         super().__init__()
         self.domain = hostname.encode("ascii")
         self._deliveries = deliveries
-        self._limits = limits
+        self.limits = limits
+        self._tls = tls
         self._clock = clock
         self._drained: Deferred[None] | None = None
         self._deadline: IDelayedCall | None = None
@@ -43,13 +86,26 @@ class SessionFactory(smtp.SMTPFactory):
             return None
         session: Session = super().buildProtocol(addr)
         session.deliveryFactory = self._deliveries
-        session.limits = self._limits
-        session.timeout = self._limits.idle_time
+        session.ctx = self._tls
+        session.limits = self.limits
+        session.timeout = self.limits.idle_time
         session.callLater = self._clock.callLater  # type: ignore[method-assign, assignment]
         session.seconds = self._clock.seconds
         session.ended = self._ended
         self.sessions.add(session)
         return session
+
+    def listener(self, role: Role) -> IProtocolFactory:
+        """The factory for a listener of this role. All listeners' sessions are this factory's.
+
+        @raise ValueError: the role wants TLS from the first octet, and there is none.
+        """
+        factory = _RoleFactory(self, role)
+        if not role.implicit_tls:
+            return factory
+        if self._tls is None:
+            raise ValueError(f"the role {role.name} needs TLS")
+        return _ImplicitTLS(self._tls, False, factory, self._clock)
 
     def drain(self, seconds: float) -> Deferred[None]:
         """Let open transactions finish, tell everybody else C{421}.

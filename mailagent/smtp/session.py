@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import maybeDeferred
+from twisted.internet.interfaces import ISSLTransport
 from twisted.mail import smtp
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -26,6 +27,7 @@ from mailagent.smtp.grammar import SyntaxFault
 from mailagent.smtp.incoming import IncomingMessage
 from mailagent.smtp.paths import Path
 from mailagent.smtp.peer import tls_phrase
+from mailagent.smtp.role import MX
 from mailagent.smtp.verbs import BARE_VERBS, State, Verb, illegal
 
 
@@ -40,10 +42,14 @@ class Session(Exchange):
     L{IStreamedMessage} works faster.
 
     @ivar limits: what one client may ask for.
+    @ivar role: what the listener is for.
+    @ivar authenticated: whether the client has logged in.
     @ivar peer: who is at the other end.
     @ivar seconds: tells the time, in seconds from some moment.
     @ivar ended: called with the session when its connection is gone.
     """
+
+    role = MX
 
     def __init__(self, chal: Any = None, contextFactory: Any = None) -> None:
         super().__init__(chal, contextFactory)
@@ -62,6 +68,11 @@ class Session(Exchange):
         return Client(self.peer.address, self._helo_name.decode("ascii", "replace"), protocol, tls)
 
     @property
+    def encrypted(self) -> bool:
+        """Whether the session runs over TLS, from the first octet or since STARTTLS."""
+        return self.startedTLS or ISSLTransport.providedBy(self.transport)
+
+    @property
     def _helo_pair(self) -> tuple[bytes | None, bytes]:
         """What C{IMessageDelivery} methods get as C{helo}: the name given, the peer's address."""
         return self._helo_name or None, self.peer.address.encode()
@@ -77,7 +88,8 @@ class Session(Exchange):
         if verb is None:
             self._refuse("unknown", replies.UNKNOWN_COMMAND)
             return
-        refusal = illegal(self._state, verb)
+        refusal = self.role.refusal(verb, encrypted=self.encrypted, authenticated=self.authenticated)
+        refusal = refusal or illegal(self._state, verb)
         if refusal is None and verb in BARE_VERBS and command.argument:
             refusal = replies.NO_ARGUMENT
         if refusal is None:
@@ -119,7 +131,7 @@ class Session(Exchange):
             b"ENHANCEDSTATUSCODES": None,
             b"HELP": None,
         }
-        if self.canStartTLS and not self.startedTLS:
+        if self.canStartTLS and not self.encrypted:
             offered[b"STARTTLS"] = None
         return offered
 
@@ -157,7 +169,7 @@ class Session(Exchange):
 
     def do_STARTTLS(self, rest: bytes) -> None:
         """RFC 3207. What came in the clear with the command or before it is forgotten (CVE-2011-0411)."""
-        if not self.canStartTLS or self.startedTLS:
+        if not self.canStartTLS or self.encrypted:
             raise SyntaxFault(replies.NOT_IMPLEMENTED)
         self._reply(replies.START_TLS)
         self._flush()

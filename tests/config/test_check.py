@@ -111,3 +111,23 @@ def test_many_users_are_not_all_named_in_a_mistake() -> None:
     users = ", ".join(f'"user{number}"' for number in range(100))
     wrong = problems(f'whitelist = {{ hosts = ["a.example"], users = [{users}], postmaster = "zed" }}')
     assert '"user9", …)' in wrong["whitelist.postmaster"]
+
+
+def test_a_certificate_and_its_key_go_together() -> None:
+    assert set(problems(WHITELIST + '[tls]\ncertificate = "c.pem"')) == {"tls.key"}
+    assert set(problems(WHITELIST + '[tls]\nkey = "k.pem"')) == {"tls.certificate"}
+    assert set(problems(WHITELIST + '[tls.hosts."a.example"]')) == {
+        'tls.hosts."a.example".certificate',
+        'tls.hosts."a.example".key',
+    }
+    config(WHITELIST + '[tls]\ncertificate = "c.pem"\nkey = "k.pem"')
+
+
+def test_a_certificate_of_a_wrong_type_is_told_once() -> None:
+    assert set(problems(WHITELIST + '[tls]\ncertificate = 3\nkey = "k.pem"')) == {"tls.certificate"}
+
+
+def test_one_host_has_one_certificate() -> None:
+    pair = '{ certificate = "c.pem", key = "k.pem" }'
+    wrong = problems(WHITELIST + f'[tls.hosts]\n"a.example" = {pair}\n"A.example" = {pair}')
+    assert wrong == {'tls.hosts."A.example"': '"A.example" is the same host as "a.example"'}

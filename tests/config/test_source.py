@@ -166,3 +166,27 @@ def test_an_option_above_a_table_that_is_none_leaves_the_mistake_to_the_file(fil
 
 def test_an_international_hostname_is_used_in_a_labels() -> None:
     assert load(None, Overrides(hostname="Bücher.example"), search=()).hostname == "xn--bcher-kva.example"
+
+
+def test_the_state_directory_is_the_one_given_else_systemds_else_beside_the_mailboxes(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    assert load(str(file)).state == str(file.parent / "state")
+    file.write_text(WHITELIST + '[mailboxes]\npath = "/srv/mail"\n')
+    assert load(str(file)).state == "/srv/state"
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/mailagent:/var/lib/other")
+    assert load(str(file)).state == "/var/lib/mailagent"
+    file.write_text('state = "kept"\n' + WHITELIST)
+    assert load(str(file)).state == str(file.parent / "kept")
+    assert load(str(file), Overrides(state="here")).state == os.path.abspath("here")
+
+
+def test_certificates_are_found_beside_the_file(file: Path) -> None:
+    file.write_text(
+        WHITELIST + '[tls]\ncertificate = "c.pem"\nkey = "/k.pem"\n'
+        '[tls.hosts."a.example"]\ncertificate = "a.pem"\nkey = "a.pem"\n'
+    )
+    tls = load(str(file)).tls
+    assert (tls.certificate, tls.key) == (str(file.parent / "c.pem"), "/k.pem")
+    assert next(iter(tls.hosts.values())).key == str(file.parent / "a.pem")

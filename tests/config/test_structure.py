@@ -66,7 +66,7 @@ def test_an_unknown_key_is_told_with_the_closest_and_all_that_are_allowed() -> N
 
 def test_an_unknown_key_that_resembles_nothing_is_told_with_all_that_are_allowed() -> None:
     assert problems(WHITELIST + "[zzz]") == {
-        "zzz": "unknown key; allowed here: hostname, whitelist, hosts, mailboxes, listen, limits"
+        "zzz": "unknown key; allowed here: hostname, whitelist, hosts, mailboxes, state, listen, tls, limits"
     }
 
 
@@ -101,11 +101,11 @@ def test_a_value_of_a_wrong_type_is_never_coerced(toml: str, path: str, found: s
 
 
 def test_an_impossible_value_is_told_with_what_is_allowed() -> None:
-    wrong = problems(WHITELIST + '[limits]\nmessage_size = "25 potatoes"\n[[listen]]\nrole = "submission"')
+    wrong = problems(WHITELIST + '[limits]\nmessage_size = "25 potatoes"\n[[listen]]\nrole = "relay"')
     assert wrong == {
         "limits.message_size": 'expected a size (a string such as "25 MiB" or "10 MB", or octets as a whole number; '
         'at least 1), found "25 potatoes"',
-        "listen[0].role": 'expected a role (one of "mx"), found "submission"',
+        "listen[0].role": 'expected a role (one of "mx", "submission", "submissions"), found "relay"',
     }
 
 

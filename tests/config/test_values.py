@@ -117,9 +117,9 @@ def test_a_count_is_a_whole_number_of_at_least_one(number: object) -> None:
         count(number)
 
 
-def test_a_listener_can_only_be_an_mx_so_far() -> None:
-    assert role("mx") == "mx"
-    others: tuple[object, ...] = ("submission", "MX", [], 3)
+def test_a_listener_can_only_have_a_role_there_is() -> None:
+    assert [role(name) for name in ("mx", "submission", "submissions")] == ["mx", "submission", "submissions"]
+    others: tuple[object, ...] = ("relay", "MX", [], 3)
     for other in others:
         with pytest.raises(ValueError, match=r"."):
             role(other)

@@ -41,6 +41,7 @@ def test_the_plugins_are_found_and_work(
     assert {"mailagent", "mailclient"} <= commands
     assert "--mailboxes" in run(clean.twistd("mailagent", "--help"), elsewhere)
     assert "--to" in run(clean.twistd("mailclient", "--help"), elsewhere)
+    assert "reload" in clean.python("-m", "mailagent", "--help", cwd=elsewhere)
     server = servers.start(clean)
     assert_serves(server)
     server.stop()

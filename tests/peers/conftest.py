@@ -19,7 +19,9 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
     started: list[Server] = []
 
     def start(*options: str, listen: str = LOOPBACK, twistd: tuple[str, ...] = ("-n", "--pidfile=")) -> Server:
-        command = [str(TWISTD), *twistd, "mailagent", "--log-format", "json", "--listen", listen]
+        command = [str(TWISTD), *twistd, "mailagent", "--log-format", "json"]
+        if listen:  # else the configuration says where
+            command += ["--listen", listen]
         server = Server([*command, "--mailboxes", str(tmp_path / "mailboxes"), *options], tmp_path)
         started.append(server)
         return server

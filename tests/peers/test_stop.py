@@ -1,4 +1,4 @@
-"""How a real server ends: gracefully on SIGTERM and SIGINT, and not at all on SIGHUP."""
+"""How a real server ends: gracefully on SIGTERM and SIGINT, and not at all on SIGHUP, which is a reload."""
 
 from __future__ import annotations
 

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailagent.smtp.factory import SessionFactory
+from mailagent.smtp.role import MX, SUBMISSION, SUBMISSIONS
+from mailagent.smtp.session import Session
+from mailagent.smtp.tls import CertificatePlan, ServerTLS, read
 from tests.memory_server import Connection, MemoryServer, codes, transaction
+from tests.smtp.certificates import write_pair
+
+ADDRESS = IPv4Address("TCP", "192.0.2.7", 40000)
 
 
 class DrainTests(SynchronousTestCase):
@@ -95,3 +106,41 @@ class DrainTests(SynchronousTestCase):
     def test_an_abort_without_a_drain_does_nothing(self) -> None:
         self.server.factory.abort()
         assert not self.idle.closed
+
+
+def test_a_listener_makes_sessions_of_its_role_that_are_the_factorys() -> None:
+    server = MemoryServer()
+    session = server.factory.listener(SUBMISSION).buildProtocol(ADDRESS)
+    assert isinstance(session, Session)
+    assert session.role is SUBMISSION
+    assert session in server.factory.sessions
+    assert server.connect().session.role is MX
+
+
+def test_a_listener_with_tls_from_the_first_octet_needs_a_certificate() -> None:
+    server = MemoryServer()
+    with pytest.raises(ValueError, match="submissions needs TLS"):
+        server.factory.listener(SUBMISSIONS)
+
+
+def test_a_client_that_never_shakes_hands_is_cut_off(tmp_path: Path) -> None:
+    server = MemoryServer(idle_time=60.0)
+    tls = ServerTLS(server.clock.seconds)
+    tls.use(read(CertificatePlan(write_pair(tmp_path, "mx.example"))))
+    factory = SessionFactory(server.reception, "mx.example", server.config.limits, server.clock, tls)
+    wrapped: Any = factory.listener(SUBMISSIONS).buildProtocol(ADDRESS)
+    transport = StringTransport(peerAddress=ADDRESS)
+    wrapped.makeConnection(transport)
+    server.clock.advance(60)
+    server.clock.advance(10)
+    assert transport.disconnected
+
+
+def test_a_listener_with_tls_turns_clients_away_as_others_do() -> None:
+    server = MemoryServer()
+    factory = SessionFactory(
+        server.reception, "mx.example", server.config.limits, server.clock, ServerTLS(server.clock.seconds)
+    )
+    factory.drain(1.0)
+    assert factory.listener(SUBMISSIONS).buildProtocol(ADDRESS) is None
+    assert factory.listener(SUBMISSION).buildProtocol(ADDRESS) is None

@@ -520,3 +520,14 @@ def test_starttls_inside_a_transaction_is_refused() -> None:
     connection, transport = tls_session()
     assert codes(connection.send(b"MAIL FROM:<a@b>\r\nSTARTTLS\r\n")) == ["250 2.1.0", "503 5.5.1"]
     assert transport.started is None
+
+
+def test_a_peer_who_does_not_take_our_farewell_is_cut_off_whatever_it_sends() -> None:
+    server = MemoryServer()
+    connection = greeted(server)
+    connection.send(b"QUIT\r\n")
+    server.clock.advance(9)
+    connection.send(b"NOOP\r\n")
+    assert not connection.transport.disconnected
+    server.clock.advance(1)
+    assert connection.transport.disconnected

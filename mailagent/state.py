@@ -1,0 +1,95 @@
+"""The state directory: what the server keeps between runs, and who the running server is.
+
+Files here are made whole or not at all, readable by us alone unless asked otherwise, and what is there is never
+overwritten. All functions block: for the time before the reactor runs, for a thread, or for a command.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from contextlib import suppress
+
+_PID_FILE = "mailagent.pid"
+
+
+def make_directory(path: str) -> None:
+    """Make the directory (mode 0700), and what is missing above it, unless it is there.
+
+    @raise OSError: not possible.
+    """
+    os.makedirs(path, mode=0o700, exist_ok=True)
+
+
+def write_new(path: str, content: bytes, mode: int = 0o600) -> None:
+    """Make a file that is durable and whole when it appears.
+
+    @raise FileExistsError: the name is taken; its file is as it was.
+    @raise OSError: not possible.
+    """
+    directory = os.path.dirname(os.path.abspath(path))
+    fd, temporary = tempfile.mkstemp(prefix=".", dir=directory)
+    try:
+        with open(fd, "wb") as file:
+            os.fchmod(fd, mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)
+    finally:
+        os.unlink(temporary)
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+class PidFile:
+    """The running server's number, in a file that it holds locked while it runs.
+
+    The lock is what counts: it ends with the process, however that ends, so a left-over number is nobody's.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._path = os.path.join(directory, _PID_FILE)
+        self._fd: int | None = None
+
+    def claim(self) -> bool:
+        """Put our number there; C{False} where another server of this state directory runs, which keeps its own.
+
+        @raise OSError: the file cannot be written.
+        """
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
+        return True
+
+    def release(self) -> None:
+        """Give the place up, if it is ours. The file stays: to remove it could remove the next server's."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def running(self) -> int | None:
+        """The number of the server that runs, or C{None}.
+
+        @raise OSError: the file is there, and cannot be read.
+        """
+        with suppress(FileNotFoundError), open(self._path, "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                number = file.read(32).strip()
+                return int(number) if number.isdigit() else None
+        return None

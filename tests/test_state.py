@@ -1,0 +1,67 @@
+"""The state directory: files made whole, and the number of the server that runs."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from mailagent.state import PidFile, make_directory, write_new
+
+
+def test_the_directory_and_those_above_are_made_for_us_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "state"
+    make_directory(str(path))
+    make_directory(str(path))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+
+
+def test_a_new_file_is_for_us_alone_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    write_new(str(path), b"content")
+    assert path.read_bytes() == b"content"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert os.listdir(tmp_path) == ["secret"]
+
+
+def test_a_file_that_is_there_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(b"old")
+    with pytest.raises(FileExistsError):
+        write_new(str(path), b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["secret"]
+
+
+def test_a_file_that_could_not_be_synced_does_not_appear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        write_new(str(tmp_path / "secret"), b"content")
+    assert os.listdir(tmp_path) == []
+
+
+def test_only_a_running_servers_number_counts(tmp_path: Path) -> None:
+    directory = str(tmp_path)
+    ours, another = PidFile(directory), PidFile(directory)
+    assert another.running() is None
+    assert ours.claim()
+    assert another.running() == os.getpid()
+    assert not another.claim()
+    ours.release()
+    assert another.running() is None
+    assert another.claim()
+    another.release()
+
+
+@pytest.mark.parametrize("content", [b"", b"-1", b"x\n"])
+def test_what_is_no_number_is_nobody(tmp_path: Path, content: bytes) -> None:
+    holder = PidFile(str(tmp_path))
+    assert holder.claim()
+    (tmp_path / "mailagent.pid").write_bytes(content)
+    assert PidFile(str(tmp_path)).running() is None
+    holder.release()
