@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import NoReturn, TextIO, cast
 
 import attrs
@@ -27,12 +28,13 @@ from mailagent.compose.correspondent import BadAddress, Correspondent, parse_cor
 from mailagent.compose.dialogue import Dialogue, Given
 from mailagent.compose.draft_folder import DraftFolder
 from mailagent.compose.prompt import TerminalPrompter
+from mailagent.compose.protection import DEFAULT_PORT, default_port, protection
 from mailagent.compose.submit import Submission
 from mailagent.compose.this_host import host_name, user_at
 from mailagent.log import observer
+from mailagent.smtp.client_tls import ClientTLS, verified
 from mailagent.smtp.sender import open_session
 
-DEFAULT_PORT = 2525
 _SERVER = re.compile(r"(?:\[(?P<literal>[^\]]+)\]|(?P<name>[^:\[\]\s]+))(?::(?P<port>[0-9]{1,5}))?\Z")
 
 
@@ -45,13 +47,15 @@ class Options(usage.Options):
         "Otherwise --to is needed and the text is read from standard input."
     )
     optParameters = [
-        ["server", "s", f"127.0.0.1:{DEFAULT_PORT}", "Submit to HOST[:PORT]; an IPv6 address as [ADDRESS]:PORT."],
+        ["server", "s", "127.0.0.1", "Submit to HOST[:PORT]; an IPv6 address as [ADDRESS]:PORT."],
+        ["tls", None, "auto", "Protect the session: auto, starttls, implicit or none."],
+        ["tls-ca", None, None, "Trust the certificate authorities in this file (PEM) instead of the system's."],
         ["from", "f", None, "The sender's address (default: you at this host)."],
         ["subject", None, None, "The subject (asked for on a terminal)."],
         ["body", "b", None, "Read the text from this file, UTF-8."],
         ["log", None, None, "Write a log to this file."],
     ]
-    compData = usage.Completions(optActions={"body": usage.CompleteFiles(), "log": usage.CompleteFiles()})
+    compData = usage.Completions(optActions={option: usage.CompleteFiles() for option in ("body", "log", "tls-ca")})
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,7 +83,11 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Make sense of the values, and set up twistd for a program in the foreground."""
-        self["server"] = parse_server(self["server"])
+        host, port = self["server"] = parse_server(self["server"], default_port(self["tls"]))
+        try:
+            self["protection"] = protection(self["tls"], host, port, login=False)
+        except ValueError as error:
+            raise usage.UsageError(f"--tls: {error}") from None
         if self["from"] is not None:
             try:
                 self["from"] = parse_correspondent(self["from"])
@@ -90,7 +98,7 @@ class Options(usage.Options):
             self.parent.update(nodaemon=True, pidfile="", no_save=True)
 
 
-def parse_server(text: str) -> tuple[str, int]:
+def parse_server(text: str, port_if_none: int = DEFAULT_PORT) -> tuple[str, int]:
     """C{HOST}, C{HOST:PORT}, C{[IPV6]} or C{[IPV6]:PORT}.
 
     @raise usage.UsageError: C{text} is none of these.
@@ -98,7 +106,7 @@ def parse_server(text: str) -> tuple[str, int]:
     if text.count(":") > 1 and "[" not in text:  # an IPv6 address can only stand without a port
         text = f"[{text}]"
     found = _SERVER.match(text)
-    port = int(found["port"] or DEFAULT_PORT) if found else 0
+    port = int(found["port"] or port_if_none) if found else 0
     if found is None or not 0 < port < 65536:
         raise usage.UsageError(f"--server: {text!r} is not HOST[:PORT]")
     return found["literal"] or found["name"], port
@@ -112,6 +120,7 @@ def makeService(options: Options) -> IService:
     log = _observer(options["log"])
     host = host_name()
     terminal = _terminal()
+    tls = _tls(options)
     given = _given(options, host, interactive=terminal is not None)
     prompter = None
     if terminal is not None:
@@ -120,7 +129,7 @@ def makeService(options: Options) -> IService:
     endpoint = HostnameEndpoint(reactor, *options["server"])
     dialogue = Dialogue(
         given,
-        Submission(partial(open_session, endpoint, reactor, host)),
+        Submission(partial(open_session, endpoint, reactor, host, tls=tls)),
         DraftFolder.of_user(os.environ),
         reactor,
         terminal or _stream(sys.__stdout__),
@@ -128,6 +137,19 @@ def makeService(options: Options) -> IService:
         prompter,
     )
     return cast(IService, Conversation(reactor, dialogue.run, _leave, os.EX_SOFTWARE, log))
+
+
+def _tls(options: Options) -> ClientTLS | None:
+    if options["protection"] == "none":
+        return None
+    host, authorities = options["server"][0], options["tls-ca"]
+    try:
+        creator = verified(host, Path(authorities) if authorities is not None else None)
+    except OSError as error:
+        _leave_saying(os.EX_NOINPUT, f"--tls-ca: {authorities}: {error.strerror}")
+    except ValueError as error:
+        _leave_saying(os.EX_USAGE, f"--tls-ca: {authorities}: {error}" if authorities else f"--server: {error}")
+    return ClientTLS(creator, implicit=options["protection"] == "implicit")
 
 
 def _terminal() -> TextIO | None:

@@ -19,7 +19,7 @@ from twisted.python import usage
 from mailagent.clienttap import Options, parse_server
 from mailagent.compose import exit_status
 from tests.compose.terminal import CTRL_C, CTRL_D, ENTER, Terminal
-from tests.smtp.scripted_server import DROP, SILENCE, ScriptedServer
+from tests.smtp.scripted_server import DROP, SILENCE, ScriptedServer, authority, server_tls
 
 ROOT = Path(__file__).resolve().parents[1]
 TWISTD = str(Path(sys.executable).with_name("twistd"))
@@ -105,6 +105,11 @@ def test_what_is_no_server_is_refused(text: str) -> None:
         parse_server(text)
 
 
+def test_implicit_tls_has_a_port_of_its_own() -> None:
+    assert parsed("--server", "mx.example.org", "--tls", "implicit")["server"] == ("mx.example.org", 465)
+    assert parsed("--server", "mx.example.org:587", "--tls", "implicit")["server"] == ("mx.example.org", 587)
+
+
 def test_recipients_may_be_lists_and_be_repeated() -> None:
     options = parsed("--to", "a@b.c; d@e.f", "--to", "g@h.i", "--bcc", "J <j@k.l>")
     assert [str(who) for who in options["to"]] == ["a@b.c", "d@e.f", "g@h.i"]
@@ -122,6 +127,7 @@ def test_the_server_is_ours_at_home_by_default() -> None:
         (["--from", "nonsense"], "'nonsense'"),
         (["--server", "a:b"], "'a:b'"),
         (["--bogus"], "--bogus"),
+        (["--tls", "perhaps"], "'perhaps'"),
         (["surplus"], ""),
     ],
 )
@@ -169,6 +175,8 @@ def test_a_text_from_a_file_is_sent(client: Client) -> None:
         (["--to", "nonsense"], os.EX_USAGE),
         (["--to", USER, "--body", "missing"], os.EX_NOINPUT),
         (["--to", USER, "--log", "missing/log"], os.EX_CANTCREAT),
+        (["--to", USER, "--tls", "starttls", "--tls-ca", "missing"], os.EX_NOINPUT),
+        (["--to", USER, "--tls", "starttls", "--tls-ca", os.devnull], os.EX_USAGE),
     ],
 )
 def test_what_cannot_work_is_told_in_one_line(client: Client, options: list[str], status: int) -> None:
@@ -230,6 +238,28 @@ def test_the_log_goes_to_its_file_and_has_no_content(client: Client) -> None:
     assert "received: 250 2.0.0 Stored" in log
     assert "secret" not in log
     assert ended.err == ""
+
+
+# Under TLS
+
+
+@pytest.mark.parametrize("mode", ["starttls", "implicit"])
+def test_a_message_goes_over_tls_to_who_is_trusted(client: Client, mode: str) -> None:
+    (client.folder / "ca.pem").write_bytes(authority().cert_pem.bytes())
+    replies = {"EHLO": "250-scripted.example\r\n250 STARTTLS"}
+    with ScriptedServer(replies, server_tls("127.0.0.1"), implicit=mode == "implicit") as server:
+        options = ("--to", USER, "--server", server.address, "--tls", mode)
+        assert client.pipe(b"hi\n", *options, "--tls-ca", "ca.pem").status == 0
+        assert client.pipe(b"hi\n", *options).status == os.EX_PROTOCOL
+        assert len(server.messages) == 1
+        assert any(line.startswith(b"MAIL") for line in server.secure)
+
+
+def test_where_tls_is_asked_for_nothing_is_sent_without(client: Client) -> None:
+    ended = client.pipe(b"hi\n", "--to", USER, "--tls", "starttls")
+    assert ended.status == os.EX_PROTOCOL
+    assert ended.err.startswith("Failed: the server offers no TLS\n")
+    assert client.server.messages == []
 
 
 # On a terminal

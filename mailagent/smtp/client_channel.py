@@ -5,7 +5,8 @@ Guarantees:
   - after any failure the connection is dropped, and whatever is asked of the channel then fails with that failure;
   - a reply that answers nothing is never taken for the answer to a later command;
   - content is written no faster than the network takes it: one block is in memory at a time;
-  - a message that breaks off, for whatever reason, is never followed by the end mark.
+  - a message that breaks off, for whatever reason, is never followed by the end mark;
+  - nothing that came in the clear is taken for something said under TLS.
 
 Cancelling a Deferred (or a coroutine awaiting one) of this module drops the connection.
 """
@@ -16,7 +17,15 @@ from collections.abc import Iterable
 from typing import cast
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IConsumer, IPullProducer, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import (
+    IConsumer,
+    IHandshakeListener,
+    IOpenSSLClientConnectionCreator,
+    IPullProducer,
+    IReactorTime,
+    ITCPTransport,
+    ITLSTransport,
+)
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -24,12 +33,13 @@ from zope.interface import implementer
 
 from mailagent.envelope.reply import Reply
 from mailagent.log import COMMAND_SENT, REPLY_RECEIVED
+from mailagent.smtp.client_tls import tls_complaint
 from mailagent.smtp.dot_stuffing import DotStuffing
 from mailagent.smtp.reply_reader import MalformedReply, ReplyReader
-from mailagent.smtp.sending_failed import ProtocolError, SendingFailed
+from mailagent.smtp.sending_failed import NotSecure, ProtocolError, SendingFailed
 
 
-@implementer(IPullProducer)
+@implementer(IPullProducer, IHandshakeListener)
 class ClientChannel(Protocol):
     """Sends commands and content, and hands back replies. Knows no verbs.
 
@@ -45,6 +55,7 @@ class ClientChannel(Protocol):
         self._reader = ReplyReader()
         self._waiting: Deferred[Reply | None] | None = None
         self._failure: SendingFailed | None = None
+        self._handshaking = False
 
     @property
     def local_address(self) -> str:
@@ -71,7 +82,14 @@ class ClientChannel(Protocol):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """See C{IProtocol}."""
-        self.drop(SendingFailed("the server closed the connection"))
+        complaint = tls_complaint(reason and reason.value)
+        self.drop(NotSecure(complaint) if complaint else SendingFailed("the server closed the connection"))
+
+    def handshakeCompleted(self) -> None:
+        """See C{IHandshakeListener}: TLS stands, and the server is who it should be."""
+        if self._handshaking:
+            self._handshaking = False
+            self._fire(None)
 
     def resumeProducing(self) -> None:
         """See C{IPullProducer}: the network has taken what was written."""
@@ -116,6 +134,23 @@ class ClientChannel(Protocol):
         COMMAND_SENT(self._log, command=line)
         self._wire.write(line.encode("ascii") + b"\r\n")
         return self._judge(await self._wait(line, seconds), expect)
+
+    async def start_tls(self, creator: IOpenSSLClientConnectionCreator, seconds: float) -> None:
+        """Go over to TLS, which STARTTLS's 220 allowed (RFC 3207 section 4), and see who is there.
+
+        What came in the clear behind that 220 ends the session: it may be anybody's.
+
+        @raise NotSecure: no TLS came about, or not with the server that was meant.
+        @raise SendingFailed: as L{command}.
+        """
+        if self._reader.amid_reply:
+            self.drop(ProtocolError("the server sent more in the clear after its word to go over to TLS"))
+        if self._failure is not None:
+            raise self._failure
+        self._handshaking = True
+        handshake = self._wait("the TLS handshake", seconds)
+        cast(ITLSTransport, self.transport).startTLS(creator)
+        await handshake
 
     async def content(self, blocks: Iterable[bytes], block_seconds: float, final_seconds: float) -> Reply:
         """Send a message's content, which DATA's 354 asked for, and await the verdict.

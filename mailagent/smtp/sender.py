@@ -19,8 +19,9 @@ from contextlib import contextmanager, suppress
 
 import attrs
 from twisted.internet.defer import CancelledError
+from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 
 from mailagent.envelope.address import Address
@@ -29,7 +30,8 @@ from mailagent.envelope.outcome import Outcome
 from mailagent.envelope.reply import Reply
 from mailagent.envelope.trace import address_literal
 from mailagent.smtp.client_channel import ClientChannel
-from mailagent.smtp.sending_failed import SendingFailed, Unreachable
+from mailagent.smtp.client_tls import ClientTLS
+from mailagent.smtp.sending_failed import NotSecure, SendingFailed, Unreachable
 
 _WIRE_ADDRESS = re.compile(r"[\x20-\x7e]+@[!-;=?-~]+\Z")
 
@@ -39,7 +41,8 @@ class Timeouts:
     """Seconds to wait in each phase (RFC 5321 section 4.5.3.2)."""
 
     greeting: float = 300.0
-    command: float = 300.0  # EHLO, HELO, RSET: the RFC names no time
+    command: float = 300.0  # EHLO, HELO, STARTTLS, RSET: the RFC names no time
+    tls: float = 60.0
     mail: float = 300.0
     rcpt: float = 300.0
     data: float = 120.0
@@ -49,17 +52,24 @@ class Timeouts:
 
 
 async def open_session(
-    endpoint: IStreamClientEndpoint, clock: IReactorTime, name: str = "", timeouts: Timeouts | None = None
+    endpoint: IStreamClientEndpoint,
+    clock: IReactorTime,
+    name: str = "",
+    timeouts: Timeouts | None = None,
+    tls: ClientTLS | None = None,
 ) -> Sender:
-    """Connect, and greet.
+    """Connect, and greet; with C{tls}, only under TLS.
 
     @param name: this host's name, for EHLO; empty to give the connection's address literal instead.
     @raise Unreachable: no connection.
+    @raise NotSecure: no TLS, or not with the server that was meant.
     @raise SendingFailed: the server does not want to talk, or cannot.
     """
     timeouts = timeouts or Timeouts()
     factory = Factory.forProtocol(lambda: ClientChannel(clock, timeouts.greeting))
     factory.noisy = False
+    if tls is not None and tls.implicit:
+        endpoint = wrapClientTLS(tls.creator, endpoint)
     try:
         channel = await endpoint.connect(factory)
     except (ConnectError, DNSLookupError, OSError, ValueError) as error:
@@ -68,6 +78,8 @@ async def open_session(
     sender = Sender(channel, name or address_literal(channel.local_address), timeouts)
     try:
         await sender.greet()
+        if tls is not None and not tls.implicit:
+            await sender.start_tls(tls.creator)
     except SendingFailed:
         await sender.quit()
         raise
@@ -92,6 +104,23 @@ class Sender:
         @raise SendingFailed: the server refuses, or see L{ClientChannel.command}.
         """
         self._require(await self._channel.greeting(), "the server refuses the connection")
+        await self._hello()
+
+    async def start_tls(self, creator: IOpenSSLClientConnectionCreator) -> None:
+        """Go over to TLS, and greet again: what was said before counts no more (RFC 3207 section 4.2).
+
+        @raise NotSecure: the server does not offer it, or see L{ClientChannel.start_tls}.
+        """
+        if "STARTTLS" not in self.extensions:
+            raise NotSecure("the server offers no TLS")
+        reply = await self._channel.command("STARTTLS", self._timeouts.command)
+        if not reply.positive:
+            raise NotSecure(f"the server refuses TLS: {reply}", reply)
+        await self._channel.start_tls(creator, self._timeouts.tls)
+        await self._hello()
+
+    async def _hello(self) -> None:
+        self.extensions = {}
         reply = await self._channel.command(f"EHLO {self._name}", self._timeouts.command)
         if reply.permanent:
             reply = await self._channel.command(f"HELO {self._name}", self._timeouts.command)
