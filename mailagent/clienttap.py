@@ -18,11 +18,14 @@ from typing import NoReturn, TextIO, cast
 import attrs
 from twisted.application.service import IService
 from twisted.internet.base import ReactorBase
+from twisted.internet.defer import succeed
 from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver, LogPublisher
 from twisted.python import usage
 
 from mailagent.compose import exit_status
+from mailagent.compose.account import Account, NoPassword, password_by, password_in
 from mailagent.compose.conversation import Conversation
 from mailagent.compose.correspondent import BadAddress, Correspondent, parse_correspondent, parse_correspondents
 from mailagent.compose.dialogue import Dialogue, Given
@@ -31,9 +34,9 @@ from mailagent.compose.prompt import TerminalPrompter
 from mailagent.compose.protection import DEFAULT_PORT, default_port, protection
 from mailagent.compose.submit import Submission
 from mailagent.compose.this_host import host_name, user_at
-from mailagent.log import observer
+from mailagent.log import observer, printable
 from mailagent.smtp.client_tls import ClientTLS, verified
-from mailagent.smtp.sender import open_session
+from mailagent.smtp.sender import Sender, open_session
 
 _SERVER = re.compile(r"(?:\[(?P<literal>[^\]]+)\]|(?P<name>[^:\[\]\s]+))(?::(?P<port>[0-9]{1,5}))?\Z")
 
@@ -48,6 +51,9 @@ class Options(usage.Options):
     )
     optParameters = [
         ["server", "s", "127.0.0.1", "Submit to HOST[:PORT]; an IPv6 address as [ADDRESS]:PORT."],
+        ["user", "u", None, "Log in as this user; the password is asked for on a terminal."],
+        ["password-file", None, None, "Take the password from the first line of this file."],
+        ["password-command", None, None, "Take the password from the first line that this command writes."],
         ["tls", None, "auto", "Protect the session: auto, starttls, implicit or none."],
         ["tls-ca", None, None, "Trust the certificate authorities in this file (PEM) instead of the system's."],
         ["from", "f", None, "The sender's address (default: you at this host)."],
@@ -55,7 +61,9 @@ class Options(usage.Options):
         ["body", "b", None, "Read the text from this file, UTF-8."],
         ["log", None, None, "Write a log to this file."],
     ]
-    compData = usage.Completions(optActions={option: usage.CompleteFiles() for option in ("body", "log", "tls-ca")})
+    compData = usage.Completions(
+        optActions={option: usage.CompleteFiles() for option in ("body", "log", "password-file", "tls-ca")}
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,9 +93,14 @@ class Options(usage.Options):
         """Make sense of the values, and set up twistd for a program in the foreground."""
         host, port = self["server"] = parse_server(self["server"], default_port(self["tls"]))
         try:
-            self["protection"] = protection(self["tls"], host, port, login=False)
+            self["protection"] = protection(self["tls"], host, port, login=self["user"] is not None)
         except ValueError as error:
             raise usage.UsageError(f"--tls: {error}") from None
+        sources = [option for option in ("password-file", "password-command") if self[option] is not None]
+        if sources and self["user"] is None:
+            raise usage.UsageError(f"--{sources[0]} goes with --user")
+        if len(sources) > 1:
+            raise usage.UsageError("--password-file and --password-command exclude each other")
         if self["from"] is not None:
             try:
                 self["from"] = parse_correspondent(self["from"])
@@ -126,10 +139,16 @@ def makeService(options: Options) -> IService:
     if terminal is not None:
         prompter = TerminalPrompter(reactor, cast(TextIO, sys.__stdin__), terminal)
         reactor.addSystemEventTrigger("after", "shutdown", prompter.release)
+    account = _account(options, reactor, prompter)
     endpoint = HostnameEndpoint(reactor, *options["server"])
+
+    async def connect() -> Sender:
+        login = await account.login() if account is not None else None
+        return await open_session(endpoint, reactor, host, tls=tls, login=login)
+
     dialogue = Dialogue(
         given,
-        Submission(partial(open_session, endpoint, reactor, host, tls=tls)),
+        Submission(connect),
         DraftFolder.of_user(os.environ),
         reactor,
         terminal or _stream(sys.__stdout__),
@@ -150,6 +169,29 @@ def _tls(options: Options) -> ClientTLS | None:
     except ValueError as error:
         _leave_saying(os.EX_USAGE, f"--tls-ca: {authorities}: {error}" if authorities else f"--server: {error}")
     return ClientTLS(creator, implicit=options["protection"] == "implicit")
+
+
+def _account(options: Options, reactor: ReactorBase, prompter: TerminalPrompter | None) -> Account | None:
+    if options["user"] is None:
+        return None
+    file, command = options["password-file"], options["password-command"]
+    if file is not None or command is not None:
+        ask = partial(succeed, _password(file, command))
+    elif prompter is not None:
+        ask = partial(prompter.ask_password, f"Password of {printable(options['user'])}: ")
+    else:
+        _leave_saying(os.EX_USAGE, "--user needs --password-file or --password-command where nobody can be asked")
+    return Account(options["user"], ask, partial(deferToThreadPool, reactor, reactor.getThreadPool()))
+
+
+def _password(file: str | None, command: str | None) -> str:
+    """The reactor does not run yet, so that this may take its time."""
+    try:
+        return password_in(Path(file)) if file is not None else password_by(command or "")
+    except NoPassword as error:
+        _leave_saying(os.EX_NOINPUT, f"--password-{'command' if file is None else 'file'}: {error}")
+    except KeyboardInterrupt:
+        _leave_saying(exit_status.CANCELLED, "Cancelled: nothing was sent.")
 
 
 def _terminal() -> TextIO | None:

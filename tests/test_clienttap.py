@@ -19,10 +19,12 @@ from twisted.python import usage
 from mailagent.clienttap import Options, parse_server
 from mailagent.compose import exit_status
 from tests.compose.terminal import CTRL_C, CTRL_D, ENTER, Terminal
-from tests.smtp.scripted_server import DROP, SILENCE, ScriptedServer, authority, server_tls
+from tests.smtp import scripted_server
+from tests.smtp.scripted_server import DROP, PASSWORD, SILENCE, ScriptedServer, authority, server_tls
 
 ROOT = Path(__file__).resolve().parents[1]
 TWISTD = str(Path(sys.executable).with_name("twistd"))
+ANN = scripted_server.USER
 USER = "user1@hostmeister.de"
 
 
@@ -128,6 +130,9 @@ def test_the_server_is_ours_at_home_by_default() -> None:
         (["--server", "a:b"], "'a:b'"),
         (["--bogus"], "--bogus"),
         (["--tls", "perhaps"], "'perhaps'"),
+        (["--password-file", "f"], "--user"),
+        (["--user", "ann", "--password-file", "f", "--password-command", "c"], "exclude"),
+        (["--user", "ann", "--tls", "none", "--server", "mx.example.org"], "without TLS"),
         (["surplus"], ""),
     ],
 )
@@ -176,6 +181,9 @@ def test_a_text_from_a_file_is_sent(client: Client) -> None:
         (["--to", USER, "--body", "missing"], os.EX_NOINPUT),
         (["--to", USER, "--log", "missing/log"], os.EX_CANTCREAT),
         (["--to", USER, "--tls", "starttls", "--tls-ca", "missing"], os.EX_NOINPUT),
+        (["--to", USER, "--user", "ann"], os.EX_USAGE),
+        (["--to", USER, "--user", "ann", "--password-file", "missing"], os.EX_NOINPUT),
+        (["--to", USER, "--user", "ann", "--password-command", "exit 1"], os.EX_NOINPUT),
         (["--to", USER, "--tls", "starttls", "--tls-ca", os.devnull], os.EX_USAGE),
     ],
 )
@@ -260,6 +268,56 @@ def test_where_tls_is_asked_for_nothing_is_sent_without(client: Client) -> None:
     assert ended.status == os.EX_PROTOCOL
     assert ended.err.startswith("Failed: the server offers no TLS\n")
     assert client.server.messages == []
+
+
+# With a login
+
+
+@attrs.define
+class Account:
+    """A server that people log in at, under TLS alone, and the options for that."""
+
+    server: ScriptedServer
+    options: tuple[str, ...]
+
+
+@pytest.fixture
+def account(client: Client) -> Iterator[Account]:
+    (client.folder / "ca.pem").write_bytes(authority().cert_pem.bytes())
+    with ScriptedServer({"EHLO": "250-scripted.example\r\n250 STARTTLS"}, server_tls("127.0.0.1")) as server:
+        server.under_tls["EHLO"] = "250-scripted.example\r\n250 AUTH PLAIN SCRAM-SHA-256"
+        options = ("--server", server.address, "--tls-ca", "ca.pem", "--user", ANN, "--to", USER, "--log", "log")
+        yield Account(server, options)
+
+
+def test_a_login_makes_for_tls_and_its_password_comes_from_a_file_or_a_command(
+    client: Client, account: Account
+) -> None:
+    (client.folder / "password").write_text(PASSWORD)
+    for source in (["--password-file", "password"], ["--password-command", "cat password"]):
+        assert client.pipe(b"hi\n", *account.options, *source).status == 0
+    assert account.server.logins == ["SCRAM-SHA-256"] * 2
+    assert PASSWORD not in (client.folder / "log").read_text()
+
+
+def test_a_refused_login_has_a_status_and_keeps_the_text(client: Client, account: Account) -> None:
+    ended = client.pipe(b"hi\n", *account.options, "--password-command", "echo sesame")
+    assert ended.status == os.EX_NOPERM
+    assert ended.err.startswith("Failed: the server refuses the login: 535 5.7.8 Wrong\nThe text is kept in ")
+    assert "sesame" not in (client.folder / "log").read_text()
+
+
+def test_a_person_is_asked_for_the_password_once_before_anything_else_is_written(
+    client: Client, account: Account
+) -> None:
+    with client.terminal(*account.options, "--subject", "") as terminal:
+        terminal.expect(f"Password of {ANN}:")
+        terminal.type(PASSWORD, ENTER)
+        terminal.expect("Enter email message:")
+        terminal.type("text", ENTER, CTRL_D)
+        assert terminal.status() == 0
+        assert PASSWORD not in terminal.screen
+    assert account.server.logins == ["SCRAM-SHA-256"] * 2
 
 
 # On a terminal

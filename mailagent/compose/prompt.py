@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 from prompt_toolkit.application import Application, get_app
 from prompt_toolkit.filters import Condition
+from prompt_toolkit.history import DummyHistory
 from prompt_toolkit.input import create_input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.layout.processors import TabsProcessor
@@ -48,6 +49,9 @@ class IPrompter(Interface):
     def ask(label: str) -> Deferred[str]:
         """One line. Fails with L{Cancelled}; with L{Interrupted} when cancelled."""
 
+    def ask_password(label: str) -> Deferred[str]:
+        """As L{ask}, but what is typed is neither shown nor remembered."""
+
     def compose(label: str) -> Deferred[str]:
         """A text of any number of lines, ended by ^D on an empty one. Fails as L{ask}."""
 
@@ -69,6 +73,7 @@ class TerminalPrompter:
         output.enable_cpr = False  # serial lines, scripts and some terminals never answer where the cursor is
         terminal: dict[str, Any] = {"input": create_input(stdin), "output": output}
         self._line: PromptSession[str] = PromptSession(**terminal)
+        self._secret: PromptSession[str] = PromptSession(**terminal, is_password=True, history=DummyHistory())
         self._text: PromptSession[str] = PromptSession(
             **terminal,
             multiline=True,
@@ -79,6 +84,10 @@ class TerminalPrompter:
     def ask(self, label: str) -> Deferred[str]:
         """See L{IPrompter}."""
         return self._prompt(self._line, label, lambda: Cancelled())
+
+    def ask_password(self, label: str) -> Deferred[str]:
+        """See L{IPrompter}."""
+        return self._prompt(self._secret, label, lambda: Cancelled())
 
     def compose(self, label: str) -> Deferred[str]:
         """See L{IPrompter}. The end of the input (a terminal hung up, say) sends nothing: it is an interruption."""

@@ -14,6 +14,7 @@ Cancelling a Deferred (or a coroutine awaiting one) of this module drops the con
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import cast
 
 from twisted.internet.defer import Deferred, fail
@@ -38,6 +39,8 @@ from mailagent.smtp.dot_stuffing import DotStuffing
 from mailagent.smtp.reply_reader import MalformedReply, ReplyReader
 from mailagent.smtp.sending_failed import NotSecure, ProtocolError, SendingFailed
 
+CHALLENGE = 334  # RFC 4954 section 4; what it says has no place in a log
+
 
 @implementer(IPullProducer, IHandshakeListener)
 class ClientChannel(Protocol):
@@ -56,6 +59,14 @@ class ClientChannel(Protocol):
         self._waiting: Deferred[Reply | None] | None = None
         self._failure: SendingFailed | None = None
         self._handshaking = False
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether the other end is on this machine, as its IP address tells."""
+        try:
+            return ip_address(getattr(self._wire.getPeer(), "host", "")).is_loopback
+        except ValueError:
+            return False
 
     @property
     def local_address(self) -> str:
@@ -118,22 +129,23 @@ class ClientChannel(Protocol):
 
         @raise SendingFailed: see L{command}.
         """
-        return self._judge(await self._greeting, 2)
+        return self._judge(await self._greeting, (2,))
 
-    async def command(self, line: str, seconds: float, expect: int = 2) -> Reply:
-        """Send a command line and await its reply: a refusal, or one whose first digit is C{expect}.
+    async def command(self, line: str, seconds: float, expect: tuple[int, ...] = (2,), told: str = "") -> Reply:
+        """Send a command line and await its reply: a refusal, or one whose first digit is in C{expect}.
 
         @param line: printable ASCII; the CRLF is added.
+        @param told: what logs and errors say instead of C{line}, if it is a secret.
         @raise SendingFailed: no reply within C{seconds}, the connection is lost, or the server is leaving (421).
         @raise ProtocolError: something came that is no answer to this.
         """
         if self._failure is not None:
             raise self._failure
         if not (line.isascii() and line.isprintable()):
-            raise ValueError(f"{line!r} is no command line")
-        COMMAND_SENT(self._log, command=line)
+            raise ValueError(f"{told or line!r} is no command line")
+        COMMAND_SENT(self._log, command=told or line)
         self._wire.write(line.encode("ascii") + b"\r\n")
-        return self._judge(await self._wait(line, seconds), expect)
+        return self._judge(await self._wait(told or line, seconds), expect)
 
     async def start_tls(self, creator: IOpenSSLClientConnectionCreator, seconds: float) -> None:
         """Go over to TLS, which STARTTLS's 220 allowed (RFC 3207 section 4), and see who is there.
@@ -166,7 +178,7 @@ class ClientChannel(Protocol):
             self.drop(SendingFailed("the server answered before the message's end", early))
             return early
         try:
-            return self._judge(await self._wait("the message", final_seconds), 2)
+            return self._judge(await self._wait("the message", final_seconds), (2,))
         except SendingFailed as failure:
             if failure.reply is None:
                 reason = "after the whole message was sent: it is not known whether it was accepted"
@@ -185,7 +197,7 @@ class ClientChannel(Protocol):
                 self._wire.write(encoded)
                 early = await self._wait("progress of the message", seconds)
                 if early is not None:
-                    return self._judge(early, 5)
+                    return self._judge(early, ())
             if self._failure is not None:
                 raise self._failure
             self._wire.write(stuffing.finish())
@@ -216,7 +228,7 @@ class ClientChannel(Protocol):
         return self._waiting.addTimeout(seconds, self._clock, timed_out)
 
     def _answer(self, reply: Reply, *surplus: Reply) -> None:
-        REPLY_RECEIVED(self._log, reply=str(reply))
+        REPLY_RECEIVED(self._log, reply=str(reply) if reply.code != CHALLENGE else f"{CHALLENGE} (a challenge)")
         if self._waiting is None:
             self._surplus(reply)
             return
@@ -236,11 +248,11 @@ class ClientChannel(Protocol):
             waiting, self._waiting = self._waiting, None
             waiting.callback(result)
 
-    def _judge(self, reply: Reply | None, expect: int) -> Reply:
+    def _judge(self, reply: Reply | None, expect: tuple[int, ...]) -> Reply:
         assert reply is not None  # only the progress of content has no reply
         if reply.code == 421:
             failure = SendingFailed(f"the server is closing the connection: {reply}", reply)
-        elif reply.positive and reply.code // 100 != expect:
+        elif reply.positive and reply.code // 100 not in expect:
             failure = ProtocolError(f"the server's reply is out of place: {reply}")
         else:
             return reply

@@ -29,6 +29,7 @@ from mailagent.envelope.envelope import Envelope
 from mailagent.envelope.outcome import Outcome
 from mailagent.envelope.reply import Reply
 from mailagent.envelope.trace import address_literal
+from mailagent.smtp.client_auth import Login, log_in
 from mailagent.smtp.client_channel import ClientChannel
 from mailagent.smtp.client_tls import ClientTLS
 from mailagent.smtp.sending_failed import NotSecure, SendingFailed, Unreachable
@@ -57,12 +58,14 @@ async def open_session(
     name: str = "",
     timeouts: Timeouts | None = None,
     tls: ClientTLS | None = None,
+    login: Login | None = None,
 ) -> Sender:
-    """Connect, and greet; with C{tls}, only under TLS.
+    """Connect, and greet; with C{tls}, only under TLS; with C{login}, log in: without TLS on loopback alone.
 
     @param name: this host's name, for EHLO; empty to give the connection's address literal instead.
     @raise Unreachable: no connection.
     @raise NotSecure: no TLS, or not with the server that was meant.
+    @raise LoginFailed: the server does not let us in.
     @raise SendingFailed: the server does not want to talk, or cannot.
     """
     timeouts = timeouts or Timeouts()
@@ -80,6 +83,10 @@ async def open_session(
         await sender.greet()
         if tls is not None and not tls.implicit:
             await sender.start_tls(tls.creator)
+        if login is not None:
+            if tls is None and not channel.on_loopback:
+                raise NotSecure("a password is never sent over a network without TLS")
+            await sender.login(login)
     except SendingFailed:
         await sender.quit()
         raise
@@ -118,6 +125,15 @@ class Sender:
             raise NotSecure(f"the server refuses TLS: {reply}", reply)
         await self._channel.start_tls(creator, self._timeouts.tls)
         await self._hello()
+
+    async def login(self, login: Login) -> None:
+        """Log in (RFC 4954), by the best mechanism there is at both ends.
+
+        @raise LoginFailed: none, or the server refuses.
+        @raise SendingFailed: see L{log_in}.
+        """
+        offered = self.extensions.get("AUTH", "").split()
+        await log_in(self._channel, offered, login, self._timeouts.command)
 
     async def _hello(self) -> None:
         self.extensions = {}
@@ -201,7 +217,7 @@ class Sender:
         return parameters
 
     async def _data(self, content: Iterable[bytes]) -> Reply:
-        reply = await self._channel.command("DATA", self._timeouts.data, expect=3)
+        reply = await self._channel.command("DATA", self._timeouts.data, expect=(3,))
         if not reply.positive:
             return reply
         return await self._channel.content(content, self._timeouts.block, self._timeouts.verdict)

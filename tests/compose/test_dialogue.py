@@ -92,7 +92,7 @@ class Person:
             return answer
         return fail(answer) if isinstance(answer, Exception) else succeed(answer)
 
-    compose = ask
+    ask_password = compose = ask
 
 
 @attrs.define

@@ -101,6 +101,15 @@ def test_what_was_answered_can_be_called_back(desk: Desk) -> None:
     assert desk.ask(UP, "@example.org", ENTER) == "ann@example.org"
 
 
+def test_a_password_is_neither_shown_nor_remembered(desk: Desk) -> None:
+    assert desk._prompted(desk.prompter.ask_password("Password: "), "Password:", ("sesame", ENTER)) == "sesame"
+    assert desk._prompted(desk.prompter.ask_password("Password: "), "Password:", (UP, ENTER)) == ""
+    assert desk.ask(UP, ENTER) == ""
+    os.write(desk.stdout.fileno(), b"end")
+    desk.see("end")
+    assert "sesame" not in desk.shown
+
+
 @pytest.mark.parametrize("key", [CTRL_C, CTRL_D])
 def test_control_c_and_control_d_give_up_an_answer(desk: Desk, key: str) -> None:
     with pytest.raises(Cancelled):

@@ -123,6 +123,7 @@ class TLSTests(TestCase):
         server = self.serve()
         assert server.tls is not None
         server.tls.set_ciphers("DEFAULT@SECLEVEL=0")
+        server.tls.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
         with pytest.warns(DeprecationWarning, match="TLSv1_1"):
             server.tls.maximum_version = ssl.TLSVersion.TLSv1_1
         assert isinstance(await self.failure(server), NotSecure)
