@@ -26,13 +26,17 @@ from twisted.python import usage
 
 from mailagent.compose import exit_status
 from mailagent.compose.account import Account, NoPassword, password_by, password_in
+from mailagent.compose.address_book import AddressBook
+from mailagent.compose.attachment import Attachment
 from mailagent.compose.conversation import Conversation
 from mailagent.compose.correspondent import BadAddress, Correspondent, parse_correspondent, parse_correspondents
 from mailagent.compose.dialogue import Dialogue, Given
 from mailagent.compose.draft_folder import DraftFolder
 from mailagent.compose.prompt import TerminalPrompter
 from mailagent.compose.protection import DEFAULT_PORT, default_port, protection
+from mailagent.compose.resume import BadDraft, Kept, read_draft
 from mailagent.compose.submit import Submission
+from mailagent.compose.teller import plain_or_terminal
 from mailagent.compose.this_host import host_name, user_at
 from mailagent.log import observer, printable
 from mailagent.smtp.client_tls import ClientTLS, verified
@@ -59,15 +63,16 @@ class Options(usage.Options):
         ["from", "f", None, "The sender's address (default: you at this host)."],
         ["subject", None, None, "The subject (asked for on a terminal)."],
         ["body", "b", None, "Read the text from this file, UTF-8."],
+        ["resume", "r", None, "Send this kept draft; what other options say goes before what it says."],
         ["log", None, None, "Write a log to this file."],
     ]
     compData = usage.Completions(
-        optActions={option: usage.CompleteFiles() for option in ("body", "log", "password-file", "tls-ca")}
+        optActions={option: usage.CompleteFiles() for option in ("body", "log", "resume", "password-file", "tls-ca")}
     )
 
     def __init__(self) -> None:
         super().__init__()
-        for field in ("to", "cc", "bcc"):
+        for field in ("to", "cc", "bcc", "attach"):
             self[field] = ()
 
     def opt_to(self, addresses: str) -> None:
@@ -81,6 +86,13 @@ class Options(usage.Options):
     def opt_bcc(self, addresses: str) -> None:
         """Send a copy to these addresses, and do not tell the others (repeatable)."""
         self["bcc"] += _addresses(addresses)
+
+    def opt_attach(self, file: str) -> None:
+        """Attach this file (repeatable)."""
+        try:
+            self["attach"] += (Attachment.of_file(Path(file)),)
+        except OSError as error:
+            raise usage.UsageError(f"--attach: {file}: {error.strerror}") from None
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse, or leave with one line and C{EX_USAGE}: twistd itself would print the whole usage."""
@@ -135,9 +147,10 @@ def makeService(options: Options) -> IService:
     terminal = _terminal()
     tls = _tls(options)
     given = _given(options, host, interactive=terminal is not None)
+    book = AddressBook.of_user(os.environ)
     prompter = None
     if terminal is not None:
-        prompter = TerminalPrompter(reactor, cast(TextIO, sys.__stdin__), terminal)
+        prompter = TerminalPrompter(reactor, cast(TextIO, sys.__stdin__), terminal, book.earlier())
         reactor.addSystemEventTrigger("after", "shutdown", prompter.release)
     account = _account(options, reactor, prompter)
     endpoint = HostnameEndpoint(reactor, *options["server"])
@@ -151,8 +164,8 @@ def makeService(options: Options) -> IService:
         Submission(connect),
         DraftFolder.of_user(os.environ),
         reactor,
-        terminal or _stream(sys.__stdout__),
-        terminal or _stream(sys.__stderr__),
+        plain_or_terminal(terminal, _stream(sys.__stdout__), _stream(sys.__stderr__)),
+        book,
         prompter,
     )
     return cast(IService, Conversation(reactor, dialogue.run, _leave, os.EX_SOFTWARE, log))
@@ -209,17 +222,39 @@ def _stream(stream: TextIO | None) -> TextIO:
 
 
 def _given(options: Options, host: str, interactive: bool) -> Given:
-    recipients = {field: options[field] for field in ("to", "cc", "bcc")}
-    given = Given(options["from"], **recipients, subject=options["subject"])
+    given = _resumed(options)
     if given.sender is None and (host or not interactive):
         given = attrs.evolve(given, sender=user_at(host or "localhost"))
     if not interactive and given.sender is None:
         _leave_saying(os.EX_USAGE, "--from is needed: this user and host make no address")
-    if not interactive and not any(recipients.values()):
+    if not interactive and not (given.to or given.cc or given.bcc):
         _leave_saying(os.EX_USAGE, "--to is needed when standard input is not a terminal")
-    if options["body"] is not None or not interactive:
+    if options["body"] is not None or (not interactive and given.body is None):
         given = attrs.evolve(given, body=_body(options["body"]))
     return given
+
+
+def _resumed(options: Options) -> Given:
+    """What the options say; where they say nothing, what the draft says."""
+    said = {field: options[field] for field in ("to", "cc", "bcc") if options[field]}
+    said |= {"sender": options["from"]} if options["from"] is not None else {}
+    said |= {"subject": options["subject"]} if options["subject"] is not None else {}
+    if options["resume"] is None:
+        return Given(**said, attachments=options["attach"])
+    path = Path(options["resume"])
+    kept = _kept(path)
+    draft = attrs.asdict(kept, recurse=False) | said
+    draft |= {"attachments": kept.attachments + options["attach"], "body": kept.body or None}
+    return Given(**draft, resumed=path)
+
+
+def _kept(path: Path) -> Kept:
+    try:
+        return read_draft(path)
+    except OSError as error:
+        _leave_saying(os.EX_NOINPUT, f"--resume: {path}: {error.strerror}")
+    except BadDraft as error:
+        _leave_saying(os.EX_DATAERR, f"--resume: {path}: {error}")
 
 
 def _body(path: str | None) -> str:

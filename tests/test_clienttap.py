@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from email import policy
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +184,10 @@ def test_a_text_from_a_file_is_sent(client: Client) -> None:
         (["--to", USER, "--log", "missing/log"], os.EX_CANTCREAT),
         (["--to", USER, "--tls", "starttls", "--tls-ca", "missing"], os.EX_NOINPUT),
         (["--to", USER, "--user", "ann"], os.EX_USAGE),
+        (["--to", USER, "--attach", "missing"], os.EX_USAGE),
+        (["--to", USER, "--attach", "."], os.EX_USAGE),
+        (["--resume", "missing"], os.EX_NOINPUT),
+        (["--resume", os.devnull], os.EX_DATAERR),
         (["--to", USER, "--user", "ann", "--password-file", "missing"], os.EX_NOINPUT),
         (["--to", USER, "--user", "ann", "--password-command", "exit 1"], os.EX_NOINPUT),
         (["--to", USER, "--tls", "starttls", "--tls-ca", os.devnull], os.EX_USAGE),
@@ -236,7 +242,7 @@ def test_stock_twistd_would_daemonise_and_stumble_over_the_servers_pid_file(clie
     pid_file.write_text(str(os.getpid()))
     assert client.pipe(b"hi\n", "--to", USER).status == 0
     assert pid_file.read_text() == str(os.getpid())
-    assert [path.name for path in client.folder.iterdir()] == ["twistd.pid"]
+    assert {path.name for path in client.folder.iterdir()} == {"twistd.pid", "state"}
 
 
 def test_the_log_goes_to_its_file_and_has_no_content(client: Client) -> None:
@@ -246,6 +252,52 @@ def test_the_log_goes_to_its_file_and_has_no_content(client: Client) -> None:
     assert "received: 250 2.0.0 Stored" in log
     assert "secret" not in log
     assert ended.err == ""
+
+
+def test_files_go_along(client: Client) -> None:
+    (client.folder / "gr\xfc\xdfe.png").write_bytes(b"not really")
+    (client.folder / "b").write_bytes(b"\0")
+    assert client.pipe(b"hi\n", "--to", USER, "--attach", "gr\xfc\xdfe.png", "--attach", "b").status == 0
+    message = email.message_from_bytes(client.server.messages[0], policy=policy.default)
+    parts = [(part.get_filename(), part.get_content_type(), part.get_content()) for part in message.iter_attachments()]
+    assert parts == [("gr\xfc\xdfe.png", "image/png", b"not really"), ("b", "application/octet-stream", b"\0")]
+
+
+def test_an_address_beyond_ascii_needs_a_server_that_takes_it(client: Client) -> None:
+    ended = client.pipe(b"hi\n", "--to", "j\xf6rg@example.org")
+    assert ended.status == os.EX_UNAVAILABLE
+    assert "5.6.7" in ended.out
+    client.server.replies["EHLO"] = "250-scripted.example\r\n250-8BITMIME\r\n250 SMTPUTF8"
+    assert client.pipe(b"hi\n", "--to", "j\xf6rg@example.org").status == 0
+    assert "RCPT TO:<j\xf6rg@example.org>".encode() in client.server.sessions[-1]
+
+
+def test_a_kept_draft_is_resumed_and_removed_once_it_is_through(client: Client) -> None:
+    (client.folder / "a.bin").write_bytes(b"\0\1")
+    options = ("--to", f"{USER}, later@hostmeister.de", "--subject", "Gr\xfc\xdfe", "--attach", "a.bin")
+    assert client.pipe("sch\xf6n\n".encode(), *options).status == exit_status.PARTLY_ACCEPTED
+    (draft,) = client.drafts
+    del client.server.replies["RCPT TO:<later@"]
+    ended = client.pipe(b"", "--resume", str(draft))
+    assert ended == Ended(0, "later@hostmeister.de: accepted (250 2.0.0 Stored)\n", "")
+    assert client.drafts == []
+    first, second = (email.message_from_bytes(sent, policy=policy.default) for sent in client.server.messages)
+    assert second["To"] == first["To"] == f"{USER}, later@hostmeister.de"
+    assert second["Subject"] == "Gr\xfc\xdfe"
+    body = second.get_body()
+    assert body is not None
+    assert body.get_content().rstrip() == "sch\xf6n"
+    assert [part.get_content() for part in second.iter_attachments()] == [b"\0\1"]
+
+
+def test_who_was_accepted_is_remembered_for_the_next_time(client: Client) -> None:
+    client.pipe(b"hi\n", "--to", f"{USER}, nobody@hostmeister.de")
+    assert (client.folder / "state" / "mailagent" / "recipients").read_text() == f"{USER}\n"
+    with client.terminal("--subject", "", "--body", os.devnull) as terminal:
+        terminal.expect("To:")
+        terminal.type("us\t", ENTER)
+        assert terminal.status() == 0
+    assert f"RCPT TO:<{USER}>".encode() in client.server.sessions[-1]
 
 
 # Under TLS
@@ -331,7 +383,7 @@ def test_a_person_sends_a_message(client: Client) -> None:
         terminal.type("Hello", ENTER)
         terminal.expect("(^C to cancel) | (^D to send)\nEnter email message:")
         terminal.type("line one", ENTER, "line two", ENTER, CTRL_D)
-        terminal.expect(f"{USER}: accepted (250 2.0.0 Stored)")
+        terminal.expect(f"{USER}  accepted  250 2.0.0 Stored")
         assert terminal.status() == 0
         assert terminal.as_found
     check, sending = client.server.sessions
@@ -375,12 +427,12 @@ def test_a_refused_recipient_is_corrected_before_the_text_is_written(client: Cli
     with client.terminal("--subject", "") as terminal:
         terminal.expect("To:")
         terminal.type("nobody@hostmeister.de", ENTER)
-        terminal.expect("nobody@hostmeister.de: refused (550 5.1.1 No such user here)")
+        terminal.expect("nobody@hostmeister.de  refused  550 5.1.1 No such user here")
         terminal.expect("Instead of nobody@hostmeister.de")
         terminal.type(USER, ENTER)
         terminal.expect("Enter email message:")
         terminal.type("text", ENTER, CTRL_D)
-        terminal.expect(f"{USER}: accepted")
+        terminal.expect(f"{USER}  accepted")
         assert terminal.status() == 0
     assert f"\r\nTo: {USER}\r\n".encode() in client.server.messages[0]
 

@@ -134,17 +134,17 @@ class ClientChannel(Protocol):
     async def command(self, line: str, seconds: float, expect: tuple[int, ...] = (2,), told: str = "") -> Reply:
         """Send a command line and await its reply: a refusal, or one whose first digit is in C{expect}.
 
-        @param line: printable ASCII; the CRLF is added.
+        @param line: printable, in UTF-8 if need be (RFC 6531); the CRLF is added.
         @param told: what logs and errors say instead of C{line}, if it is a secret.
         @raise SendingFailed: no reply within C{seconds}, the connection is lost, or the server is leaving (421).
         @raise ProtocolError: something came that is no answer to this.
         """
         if self._failure is not None:
             raise self._failure
-        if not (line.isascii() and line.isprintable()):
+        if not line.isprintable():
             raise ValueError(f"{told or line!r} is no command line")
         COMMAND_SENT(self._log, command=told or line)
-        self._wire.write(line.encode("ascii") + b"\r\n")
+        self._wire.write(line.encode("utf-8") + b"\r\n")
         return self._judge(await self._wait(told or line, seconds), expect)
 
     async def start_tls(self, creator: IOpenSSLClientConnectionCreator, seconds: float) -> None:

@@ -34,7 +34,7 @@ from mailagent.smtp.client_channel import ClientChannel
 from mailagent.smtp.client_tls import ClientTLS
 from mailagent.smtp.sending_failed import NotSecure, SendingFailed, Unreachable
 
-_WIRE_ADDRESS = re.compile(r"[\x20-\x7e]+@[!-;=?-~]+\Z")
+_WIRE_ADDRESS = re.compile(r".+@[!-;=?-~]+\Z")
 
 
 @attrs.frozen
@@ -187,21 +187,21 @@ class Sender:
 
     async def _address(self, envelope: Envelope, replies: dict[Address, Reply]) -> None:
         """MAIL and each RCPT; the replies to the latter go into C{replies} as they come."""
-        path = "" if envelope.reverse_path is None else _on_the_wire(envelope.reverse_path)
+        path = "" if envelope.reverse_path is None else self._on_the_wire(envelope.reverse_path)
         if path is None:
-            raise SendingFailed(f"{envelope.reverse_path} cannot be sent from", _NOT_ASCII)
+            raise SendingFailed(f"{envelope.reverse_path} cannot be sent from: {_NEEDS_UTF8.text}", _NEEDS_UTF8)
         line = f"MAIL FROM:<{path}>{self._mail_parameters(envelope)}"
         reply = await self._channel.command(line, self._timeouts.mail)
         self._require(reply, f"the server refuses the sender <{path}>")
         for recipient in dict.fromkeys(envelope.recipients):
-            path = _on_the_wire(recipient)
+            path = self._on_the_wire(recipient)
             if path is None:
-                replies[recipient] = _NOT_ASCII
+                replies[recipient] = _NEEDS_UTF8
             else:
                 replies[recipient] = await self._channel.command(f"RCPT TO:<{path}>", self._timeouts.rcpt)
 
     def _mail_parameters(self, envelope: Envelope) -> str:
-        """SIZE (RFC 1870) and BODY (RFC 6152), where offered and needed."""
+        """SIZE (RFC 1870), BODY (RFC 6152) and SMTPUTF8 (RFC 6531), where offered and needed."""
         parameters = ""
         if envelope.size is not None and "SIZE" in self.extensions:
             limit = self.extensions["SIZE"]
@@ -214,7 +214,23 @@ class Sender:
                 reason = "the message has 8-bit content, which the server does not take"
                 raise SendingFailed(reason, Reply(554, "5.6.3", reason))
             parameters += " BODY=8BITMIME"
+        if _needs_utf8(envelope):
+            if "SMTPUTF8" in self.extensions:
+                parameters += " SMTPUTF8"
+            elif envelope.utf8_header:
+                reason = "the header has addresses beyond ASCII, which the server does not take"
+                raise SendingFailed(reason, Reply(553, "5.6.7", reason))
         return parameters
+
+    def _on_the_wire(self, address: Address) -> str | None:
+        """The address as it goes into a path, its domain in A-labels; C{None} if it cannot."""
+        try:
+            path = str(attrs.evolve(address, domain=address.domain if address.domain.isascii() else address.host))
+        except ValueError:
+            return None
+        found = _WIRE_ADDRESS.match(path)
+        sendable = path.isprintable() and (path.isascii() or "SMTPUTF8" in self.extensions)
+        return path if sendable and (found or path.lower() == "postmaster") else None
 
     async def _data(self, content: Iterable[bytes]) -> Reply:
         reply = await self._channel.command("DATA", self._timeouts.data, expect=(3,))
@@ -232,16 +248,13 @@ class Sender:
             raise SendingFailed(f"{complaint}: {reply}", reply)
 
 
-_NOT_ASCII = Reply(553, "5.6.7", "Only addresses in ASCII can be sent")
+_NEEDS_UTF8 = Reply(553, "5.6.7", "The server takes only addresses in ASCII")
 
 
-def _on_the_wire(address: Address) -> str | None:
-    """The address as it goes into a path, its domain in A-labels; C{None} if it cannot (no SMTPUTF8 here)."""
-    try:
-        path = str(attrs.evolve(address, domain=address.domain if address.domain.isascii() else address.host))
-    except ValueError:
-        return None
-    return path if _WIRE_ADDRESS.match(path) or path.lower() == "postmaster" else None
+def _needs_utf8(envelope: Envelope) -> bool:
+    """Whether anything in the message or its envelope cannot be said in ASCII; domains can, in A-labels."""
+    addresses = (*filter(None, [envelope.reverse_path]), *envelope.recipients)
+    return envelope.utf8_header or not all(address.local.isascii() for address in addresses)
 
 
 def _extensions(reply: Reply) -> dict[str, str]:

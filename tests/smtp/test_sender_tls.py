@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,10 @@ class TLSTests(TestCase):
     timeout = 30
 
     def setUp(self) -> None:
-        self.authorities = Path(self.mktemp())
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.authorities = self.folder / "ca.pem"
         self.authorities.write_bytes(authority().cert_pem.bytes())
 
     def serve(self, name: str = "127.0.0.1", implicit: bool = False, **replies: str | None) -> ScriptedServer:
@@ -110,7 +114,7 @@ class TLSTests(TestCase):
             assert server.secure == []
 
     async def test_an_unknown_authority_is_not_trusted(self) -> None:
-        other = Path(self.mktemp())
+        other = self.folder / "other.pem"
         other.write_bytes(trustme.CA().cert_pem.bytes())
         for implicit in (False, True):
             server = self.serve(implicit=implicit)
