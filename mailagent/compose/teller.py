@@ -19,6 +19,7 @@ from mailagent.log import printable
 
 #: Octets; what is smaller is through before a person could read how far it is.
 LARGE = 1024 * 1024
+_STEPS = 100  # as often is progress drawn, at most: the line to the terminal may be slow
 _STYLES = {"accepted": "green", "deferred": "yellow", "refused": "bold red"}
 
 
@@ -87,9 +88,13 @@ class TerminalTeller(Teller):
         # No thread of its own: it is drawn as blocks are taken, and gone when the last one is.
         with Progress(*columns, console=self._console, auto_refresh=False, transient=True) as progress:
             task = progress.add_task("Sending", total=size)
+            taken = drawn = 0
             for block in blocks:
                 yield block
-                progress.update(task, advance=len(block), refresh=True)
+                taken += len(block)
+                if taken == size or taken - drawn >= size // _STEPS:
+                    drawn = taken
+                    progress.update(task, completed=taken, refresh=True)
 
 
 def plain_or_terminal(terminal: TextIO | None, out: TextIO, err: TextIO) -> Teller:

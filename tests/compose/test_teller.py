@@ -84,6 +84,11 @@ def test_a_large_message_shows_how_far_it_is(terminal: io.StringIO) -> None:
     assert "2.1/2.1 MB" in terminal.getvalue()
 
 
+def test_progress_is_not_drawn_for_every_block(terminal: io.StringIO) -> None:
+    assert len(list(TerminalTeller(terminal).progress([b"x" * 1024] * 2048, 2 * LARGE))) == 2048
+    assert terminal.getvalue().count("2.1 MB") < 110
+
+
 def test_a_small_message_is_just_sent(terminal: io.StringIO) -> None:
     assert list(TerminalTeller(terminal).progress([b"x"], LARGE - 1)) == [b"x"]
     assert terminal.getvalue() == ""

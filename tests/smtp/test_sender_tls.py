@@ -79,6 +79,13 @@ class TLSTests(TestCase):
         await sender.quit()
         assert sender.extensions == {"SIZE": "1"}
 
+    async def test_a_server_that_knows_no_ehlo_under_tls_offers_nothing(self) -> None:
+        server = self.serve()
+        server.under_tls["EHLO"] = "502 5.5.1 What?"
+        sender = await self.connect(server)
+        await sender.quit()
+        assert sender.extensions == {}
+
     async def test_an_offer_in_small_letters_is_an_offer(self) -> None:
         """Stock C{ESMTPClient} looks for C{STARTTLS} as it is written, and goes on in the clear."""
         server = self.serve(EHLO="250-scripted.example\r\n250 starttls")
