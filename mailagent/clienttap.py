@@ -13,27 +13,38 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import NoReturn, TextIO, cast
 
 import attrs
 from twisted.application.service import IService
 from twisted.internet.base import ReactorBase
+from twisted.internet.defer import succeed
 from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver, LogPublisher
 from twisted.python import usage
 
 from mailagent.compose import exit_status
+from mailagent.compose.account import Account, NoPassword, password_by, password_in
+from mailagent.compose.address_book import AddressBook
+from mailagent.compose.attachment import Attachment
 from mailagent.compose.conversation import Conversation
 from mailagent.compose.correspondent import BadAddress, Correspondent, parse_correspondent, parse_correspondents
 from mailagent.compose.dialogue import Dialogue, Given
 from mailagent.compose.draft_folder import DraftFolder
 from mailagent.compose.prompt import TerminalPrompter
+from mailagent.compose.protection import DEFAULT_PORT, default_port, protection
+from mailagent.compose.resume import BadDraft, Kept, read_draft
 from mailagent.compose.submit import Submission
+from mailagent.compose.teller import plain_or_terminal
 from mailagent.compose.this_host import host_name, user_at
+from mailagent.envelope.printable import printable
 from mailagent.log import observer
-from mailagent.smtp.sender import open_session
+from mailagent.smtp.client_tls import ClientTLS, verified
+from mailagent.smtp.sender import Sender, open_session
+from mailagent.smtp.sending_failed import Unreachable
 
-DEFAULT_PORT = 2525
 _SERVER = re.compile(r"(?:\[(?P<literal>[^\]]+)\]|(?P<name>[^:\[\]\s]+))(?::(?P<port>[0-9]{1,5}))?\Z")
 
 
@@ -46,17 +57,25 @@ class Options(usage.Options):
         "Otherwise --to is needed and the text is read from standard input."
     )
     optParameters = [
-        ["server", "s", f"127.0.0.1:{DEFAULT_PORT}", "Submit to HOST[:PORT]; an IPv6 address as [ADDRESS]:PORT."],
+        ["server", "s", "127.0.0.1", "Submit to HOST[:PORT]; an IPv6 address as [ADDRESS]:PORT."],
+        ["user", "u", None, "Log in as this user; the password is asked for on a terminal."],
+        ["password-file", None, None, "Take the password from the first line of this file."],
+        ["password-command", None, None, "Take the password from the first line that this command writes."],
+        ["tls", None, "auto", "Protect the session: auto, starttls, implicit or none."],
+        ["tls-ca", None, None, "Trust the certificate authorities in this file (PEM) instead of the system's."],
         ["from", "f", None, "The sender's address (default: you at this host)."],
         ["subject", None, None, "The subject (asked for on a terminal)."],
         ["body", "b", None, "Read the text from this file, UTF-8."],
+        ["resume", "r", None, "Send this kept draft; what other options say goes before what it says."],
         ["log", None, None, "Write a log to this file."],
     ]
-    compData = usage.Completions(optActions={"body": usage.CompleteFiles(), "log": usage.CompleteFiles()})
+    compData = usage.Completions(
+        optActions={option: usage.CompleteFiles() for option in ("body", "log", "resume", "password-file", "tls-ca")}
+    )
 
     def __init__(self) -> None:
         super().__init__()
-        for field in ("to", "cc", "bcc"):
+        for field in ("to", "cc", "bcc", "attach"):
             self[field] = ()
 
     def opt_to(self, addresses: str) -> None:
@@ -71,6 +90,13 @@ class Options(usage.Options):
         """Send a copy to these addresses, and do not tell the others (repeatable)."""
         self["bcc"] += _addresses(addresses)
 
+    def opt_attach(self, file: str) -> None:
+        """Attach this file (repeatable)."""
+        try:
+            self["attach"] += (Attachment.of_file(Path(file)),)
+        except OSError as error:
+            raise usage.UsageError(f"--attach: {file}: {error.strerror}") from None
+
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse, or leave with one line and C{EX_USAGE}: twistd itself would print the whole usage."""
         try:
@@ -80,7 +106,16 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Make sense of the values, and set up twistd for a program in the foreground."""
-        self["server"] = parse_server(self["server"])
+        host, port = self["server"] = parse_server(self["server"], default_port(self["tls"]))
+        try:
+            self["protection"] = protection(self["tls"], host, port, login=self["user"] is not None)
+        except ValueError as error:
+            raise usage.UsageError(f"--tls: {error}") from None
+        sources = [option for option in ("password-file", "password-command") if self[option] is not None]
+        if sources and self["user"] is None:
+            raise usage.UsageError(f"--{sources[0]} goes with --user")
+        if len(sources) > 1:
+            raise usage.UsageError("--password-file and --password-command exclude each other")
         if self["from"] is not None:
             try:
                 self["from"] = parse_correspondent(self["from"])
@@ -91,7 +126,7 @@ class Options(usage.Options):
             self.parent.update(nodaemon=True, pidfile="", no_save=True)
 
 
-def parse_server(text: str) -> tuple[str, int]:
+def parse_server(text: str, port_if_none: int = DEFAULT_PORT) -> tuple[str, int]:
     """C{HOST}, C{HOST:PORT}, C{[IPV6]} or C{[IPV6]:PORT}.
 
     @raise usage.UsageError: C{text} is none of these.
@@ -99,7 +134,7 @@ def parse_server(text: str) -> tuple[str, int]:
     if text.count(":") > 1 and "[" not in text:  # an IPv6 address can only stand without a port
         text = f"[{text}]"
     found = _SERVER.match(text)
-    port = int(found["port"] or DEFAULT_PORT) if found else 0
+    port = int(found["port"] or port_if_none) if found else 0
     if found is None or not 0 < port < 65536:
         raise usage.UsageError(f"--server: {text!r} is not HOST[:PORT]")
     return found["literal"] or found["name"], port
@@ -113,22 +148,69 @@ def makeService(options: Options) -> IService:
     log = _observer(options["log"])
     host = host_name()
     terminal = _terminal()
+    tls = _tls(options)
     given = _given(options, host, interactive=terminal is not None)
+    book = AddressBook.of_user(os.environ)
     prompter = None
     if terminal is not None:
-        prompter = TerminalPrompter(reactor, cast(TextIO, sys.__stdin__), terminal)
+        prompter = TerminalPrompter(reactor, cast(TextIO, sys.__stdin__), terminal, book.earlier())
         reactor.addSystemEventTrigger("after", "shutdown", prompter.release)
+    account = _account(options, reactor, prompter)
     endpoint = HostnameEndpoint(reactor, *options["server"])
+
+    async def connect() -> Sender:
+        login = await account.login() if account is not None else None
+        try:
+            return await open_session(endpoint, reactor, host, tls=tls, login=login)
+        except Unreachable as error:
+            raise Unreachable(f"{':'.join(map(str, options['server']))}: {error.reason}") from error
+
     dialogue = Dialogue(
         given,
-        Submission(partial(open_session, endpoint, reactor, host)),
+        Submission(connect),
         DraftFolder.of_user(os.environ),
         reactor,
-        terminal or _stream(sys.__stdout__),
-        terminal or _stream(sys.__stderr__),
+        plain_or_terminal(terminal, _stream(sys.__stdout__), _stream(sys.__stderr__)),
+        book,
         prompter,
     )
     return cast(IService, Conversation(reactor, dialogue.run, _leave, os.EX_SOFTWARE, log))
+
+
+def _tls(options: Options) -> ClientTLS | None:
+    if options["protection"] == "none":
+        return None
+    host, authorities = options["server"][0], options["tls-ca"]
+    try:
+        creator = verified(host, Path(authorities) if authorities is not None else None)
+    except OSError as error:
+        _leave_saying(os.EX_NOINPUT, f"--tls-ca: {authorities}: {error.strerror}")
+    except ValueError as error:
+        _leave_saying(os.EX_USAGE, f"--tls-ca: {authorities}: {error}" if authorities else f"--server: {error}")
+    return ClientTLS(creator, implicit=options["protection"] == "implicit")
+
+
+def _account(options: Options, reactor: ReactorBase, prompter: TerminalPrompter | None) -> Account | None:
+    if options["user"] is None:
+        return None
+    file, command = options["password-file"], options["password-command"]
+    if file is not None or command is not None:
+        ask = partial(succeed, _password(file, command))
+    elif prompter is not None:
+        ask = partial(prompter.ask_password, f"Password of {printable(options['user'])}: ")
+    else:
+        _leave_saying(os.EX_USAGE, "--user needs --password-file or --password-command where nobody can be asked")
+    return Account(options["user"], ask, partial(deferToThreadPool, reactor, reactor.getThreadPool()))
+
+
+def _password(file: str | None, command: str | None) -> str:
+    """The reactor does not run yet, so that this may take its time."""
+    try:
+        return password_in(Path(file)) if file is not None else password_by(command or "")
+    except NoPassword as error:
+        _leave_saying(os.EX_NOINPUT, f"--password-{'command' if file is None else 'file'}: {error}")
+    except KeyboardInterrupt:
+        _leave_saying(exit_status.CANCELLED, "Cancelled: nothing was sent.")
 
 
 def _terminal() -> TextIO | None:
@@ -146,17 +228,39 @@ def _stream(stream: TextIO | None) -> TextIO:
 
 
 def _given(options: Options, host: str, interactive: bool) -> Given:
-    recipients = {field: options[field] for field in ("to", "cc", "bcc")}
-    given = Given(options["from"], **recipients, subject=options["subject"])
+    given = _resumed(options)
     if given.sender is None and (host or not interactive):
         given = attrs.evolve(given, sender=user_at(host or "localhost"))
     if not interactive and given.sender is None:
         _leave_saying(os.EX_USAGE, "--from is needed: this user and host make no address")
-    if not interactive and not any(recipients.values()):
+    if not interactive and not (given.to or given.cc or given.bcc):
         _leave_saying(os.EX_USAGE, "--to is needed when standard input is not a terminal")
-    if options["body"] is not None or not interactive:
+    if options["body"] is not None or (not interactive and given.body is None):
         given = attrs.evolve(given, body=_body(options["body"]))
     return given
+
+
+def _resumed(options: Options) -> Given:
+    """What the options say; where they say nothing, what the draft says."""
+    said = {field: options[field] for field in ("to", "cc", "bcc") if options[field]}
+    said |= {"sender": options["from"]} if options["from"] is not None else {}
+    said |= {"subject": options["subject"]} if options["subject"] is not None else {}
+    if options["resume"] is None:
+        return Given(**said, attachments=options["attach"])
+    path = Path(options["resume"])
+    kept = _kept(path)
+    draft = attrs.asdict(kept, recurse=False) | said
+    draft |= {"attachments": kept.attachments + options["attach"], "body": kept.body or None}
+    return Given(**draft, resumed=path)
+
+
+def _kept(path: Path) -> Kept:
+    try:
+        return read_draft(path)
+    except OSError as error:
+        _leave_saying(os.EX_NOINPUT, f"--resume: {path}: {error.strerror}")
+    except BadDraft as error:
+        _leave_saying(os.EX_DATAERR, f"--resume: {path}: {error}")
 
 
 def _body(path: str | None) -> str:

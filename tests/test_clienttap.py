@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from email import policy
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,12 @@ from twisted.python import usage
 from mailagent.clienttap import Options, parse_server
 from mailagent.compose import exit_status
 from tests.compose.terminal import CTRL_C, CTRL_D, ENTER, Terminal
-from tests.smtp.scripted_server import DROP, SILENCE, ScriptedServer
+from tests.smtp import scripted_server
+from tests.smtp.scripted_server import DROP, PASSWORD, SILENCE, ScriptedServer, authority, server_tls
 
 ROOT = Path(__file__).resolve().parents[1]
 TWISTD = str(Path(sys.executable).with_name("twistd"))
+ANN = scripted_server.USER
 USER = "user1@hostmeister.de"
 
 
@@ -105,6 +109,11 @@ def test_what_is_no_server_is_refused(text: str) -> None:
         parse_server(text)
 
 
+def test_implicit_tls_has_a_port_of_its_own() -> None:
+    assert parsed("--server", "mx.example.org", "--tls", "implicit")["server"] == ("mx.example.org", 465)
+    assert parsed("--server", "mx.example.org:587", "--tls", "implicit")["server"] == ("mx.example.org", 587)
+
+
 def test_recipients_may_be_lists_and_be_repeated() -> None:
     options = parsed("--to", "a@b.c; d@e.f", "--to", "g@h.i", "--bcc", "J <j@k.l>")
     assert [str(who) for who in options["to"]] == ["a@b.c", "d@e.f", "g@h.i"]
@@ -122,6 +131,10 @@ def test_the_server_is_ours_at_home_by_default() -> None:
         (["--from", "nonsense"], "'nonsense'"),
         (["--server", "a:b"], "'a:b'"),
         (["--bogus"], "--bogus"),
+        (["--tls", "perhaps"], "'perhaps'"),
+        (["--password-file", "f"], "--user"),
+        (["--user", "ann", "--password-file", "f", "--password-command", "c"], "exclude"),
+        (["--user", "ann", "--tls", "none", "--server", "mx.example.org"], "without TLS"),
         (["surplus"], ""),
     ],
 )
@@ -169,6 +182,15 @@ def test_a_text_from_a_file_is_sent(client: Client) -> None:
         (["--to", "nonsense"], os.EX_USAGE),
         (["--to", USER, "--body", "missing"], os.EX_NOINPUT),
         (["--to", USER, "--log", "missing/log"], os.EX_CANTCREAT),
+        (["--to", USER, "--tls", "starttls", "--tls-ca", "missing"], os.EX_NOINPUT),
+        (["--to", USER, "--user", "ann"], os.EX_USAGE),
+        (["--to", USER, "--attach", "missing"], os.EX_USAGE),
+        (["--to", USER, "--attach", "."], os.EX_USAGE),
+        (["--resume", "missing"], os.EX_NOINPUT),
+        (["--resume", os.devnull], os.EX_DATAERR),
+        (["--to", USER, "--user", "ann", "--password-file", "missing"], os.EX_NOINPUT),
+        (["--to", USER, "--user", "ann", "--password-command", "exit 1"], os.EX_NOINPUT),
+        (["--to", USER, "--tls", "starttls", "--tls-ca", os.devnull], os.EX_USAGE),
     ],
 )
 def test_what_cannot_work_is_told_in_one_line(client: Client, options: list[str], status: int) -> None:
@@ -211,7 +233,8 @@ def test_a_server_that_is_not_there_is_unavailable(client: Client) -> None:
         port = listening.getsockname()[1]
     ended = client.pipe(b"hi\n", "--to", USER, "--server", f"127.0.0.1:{port}")
     assert ended.status == os.EX_UNAVAILABLE
-    assert ended.err.startswith("Failed: cannot connect: ")
+    assert ended.err.startswith("Failed: 127.0.0.1:")
+    assert ": cannot connect: " in ended.err
 
 
 def test_stock_twistd_would_daemonise_and_stumble_over_the_servers_pid_file(client: Client) -> None:
@@ -220,7 +243,7 @@ def test_stock_twistd_would_daemonise_and_stumble_over_the_servers_pid_file(clie
     pid_file.write_text(str(os.getpid()))
     assert client.pipe(b"hi\n", "--to", USER).status == 0
     assert pid_file.read_text() == str(os.getpid())
-    assert [path.name for path in client.folder.iterdir()] == ["twistd.pid"]
+    assert {path.name for path in client.folder.iterdir()} == {"twistd.pid", "state"}
 
 
 def test_the_log_goes_to_its_file_and_has_no_content(client: Client) -> None:
@@ -230,6 +253,124 @@ def test_the_log_goes_to_its_file_and_has_no_content(client: Client) -> None:
     assert "received: 250 2.0.0 Stored" in log
     assert "secret" not in log
     assert ended.err == ""
+
+
+def test_files_go_along(client: Client) -> None:
+    (client.folder / "gr\xfc\xdfe.png").write_bytes(b"not really")
+    (client.folder / "b").write_bytes(b"\0")
+    assert client.pipe(b"hi\n", "--to", USER, "--attach", "gr\xfc\xdfe.png", "--attach", "b").status == 0
+    message = email.message_from_bytes(client.server.messages[0], policy=policy.default)
+    parts = [(part.get_filename(), part.get_content_type(), part.get_content()) for part in message.iter_attachments()]
+    assert parts == [("gr\xfc\xdfe.png", "image/png", b"not really"), ("b", "application/octet-stream", b"\0")]
+
+
+def test_an_address_beyond_ascii_needs_a_server_that_takes_it(client: Client) -> None:
+    ended = client.pipe(b"hi\n", "--to", "j\xf6rg@example.org")
+    assert ended.status == os.EX_UNAVAILABLE
+    assert "5.6.7" in ended.out
+    client.server.replies["EHLO"] = "250-scripted.example\r\n250-8BITMIME\r\n250 SMTPUTF8"
+    assert client.pipe(b"hi\n", "--to", "j\xf6rg@example.org").status == 0
+    assert "RCPT TO:<j\xf6rg@example.org>".encode() in client.server.sessions[-1]
+
+
+def test_a_kept_draft_is_resumed_and_removed_once_it_is_through(client: Client) -> None:
+    (client.folder / "a.bin").write_bytes(b"\0\1")
+    options = ("--to", f"{USER}, later@hostmeister.de", "--subject", "Gr\xfc\xdfe", "--attach", "a.bin")
+    assert client.pipe("sch\xf6n\n".encode(), *options).status == exit_status.PARTLY_ACCEPTED
+    (draft,) = client.drafts
+    del client.server.replies["RCPT TO:<later@"]
+    ended = client.pipe(b"", "--resume", str(draft))
+    assert ended == Ended(0, "later@hostmeister.de: accepted (250 2.0.0 Stored)\n", "")
+    assert client.drafts == []
+    first, second = (email.message_from_bytes(sent, policy=policy.default) for sent in client.server.messages)
+    assert second["To"] == first["To"] == f"{USER}, later@hostmeister.de"
+    assert second["Subject"] == "Gr\xfc\xdfe"
+    body = second.get_body()
+    assert body is not None
+    assert body.get_content().rstrip() == "sch\xf6n"
+    assert [part.get_content() for part in second.iter_attachments()] == [b"\0\1"]
+
+
+def test_who_was_accepted_is_remembered_for_the_next_time(client: Client) -> None:
+    client.pipe(b"hi\n", "--to", f"{USER}, nobody@hostmeister.de")
+    assert (client.folder / "state" / "mailagent" / "recipients").read_text() == f"{USER}\n"
+    with client.terminal("--subject", "", "--body", os.devnull) as terminal:
+        terminal.expect("To:")
+        terminal.type("us\t", ENTER)
+        assert terminal.status() == 0
+    assert f"RCPT TO:<{USER}>".encode() in client.server.sessions[-1]
+
+
+# Under TLS
+
+
+@pytest.mark.parametrize("mode", ["starttls", "implicit"])
+def test_a_message_goes_over_tls_to_who_is_trusted(client: Client, mode: str) -> None:
+    (client.folder / "ca.pem").write_bytes(authority().cert_pem.bytes())
+    replies = {"EHLO": "250-scripted.example\r\n250 STARTTLS"}
+    with ScriptedServer(replies, server_tls("127.0.0.1"), implicit=mode == "implicit") as server:
+        options = ("--to", USER, "--server", server.address, "--tls", mode)
+        assert client.pipe(b"hi\n", *options, "--tls-ca", "ca.pem").status == 0
+        assert client.pipe(b"hi\n", *options).status == os.EX_PROTOCOL
+        assert len(server.messages) == 1
+        assert any(line.startswith(b"MAIL") for line in server.secure)
+
+
+def test_where_tls_is_asked_for_nothing_is_sent_without(client: Client) -> None:
+    ended = client.pipe(b"hi\n", "--to", USER, "--tls", "starttls")
+    assert ended.status == os.EX_PROTOCOL
+    assert ended.err.startswith("Failed: the server offers no TLS\n")
+    assert client.server.messages == []
+
+
+# With a login
+
+
+@attrs.define
+class Account:
+    """A server that people log in at, under TLS alone, and the options for that."""
+
+    server: ScriptedServer
+    options: tuple[str, ...]
+
+
+@pytest.fixture
+def account(client: Client) -> Iterator[Account]:
+    (client.folder / "ca.pem").write_bytes(authority().cert_pem.bytes())
+    with ScriptedServer({"EHLO": "250-scripted.example\r\n250 STARTTLS"}, server_tls("127.0.0.1")) as server:
+        server.under_tls["EHLO"] = "250-scripted.example\r\n250 AUTH PLAIN SCRAM-SHA-256"
+        options = ("--server", server.address, "--tls-ca", "ca.pem", "--user", ANN, "--to", USER, "--log", "log")
+        yield Account(server, options)
+
+
+def test_a_login_makes_for_tls_and_its_password_comes_from_a_file_or_a_command(
+    client: Client, account: Account
+) -> None:
+    (client.folder / "password").write_text(PASSWORD)
+    for source in (["--password-file", "password"], ["--password-command", "cat password"]):
+        assert client.pipe(b"hi\n", *account.options, *source).status == 0
+    assert account.server.logins == ["SCRAM-SHA-256"] * 2
+    assert PASSWORD not in (client.folder / "log").read_text()
+
+
+def test_a_refused_login_has_a_status_and_keeps_the_text(client: Client, account: Account) -> None:
+    ended = client.pipe(b"hi\n", *account.options, "--password-command", "echo sesame")
+    assert ended.status == os.EX_NOPERM
+    assert ended.err.startswith("Failed: the server refuses the login: 535 5.7.8 Wrong\nThe text is kept in ")
+    assert "sesame" not in (client.folder / "log").read_text()
+
+
+def test_a_person_is_asked_for_the_password_once_before_anything_else_is_written(
+    client: Client, account: Account
+) -> None:
+    with client.terminal(*account.options, "--subject", "") as terminal:
+        terminal.expect(f"Password of {ANN}:")
+        terminal.type(PASSWORD, ENTER)
+        terminal.expect("Enter email message:")
+        terminal.type("text", ENTER, CTRL_D)
+        assert terminal.status() == 0
+        assert PASSWORD not in terminal.screen
+    assert account.server.logins == ["SCRAM-SHA-256"] * 2
 
 
 # On a terminal
@@ -243,7 +384,7 @@ def test_a_person_sends_a_message(client: Client) -> None:
         terminal.type("Hello", ENTER)
         terminal.expect("(^C to cancel) | (^D to send)\nEnter email message:")
         terminal.type("line one", ENTER, "line two", ENTER, CTRL_D)
-        terminal.expect(f"{USER}: accepted (250 2.0.0 Stored)")
+        terminal.expect(f"{USER}  accepted  250 2.0.0 Stored")
         assert terminal.status() == 0
         assert terminal.as_found
     check, sending = client.server.sessions
@@ -287,12 +428,12 @@ def test_a_refused_recipient_is_corrected_before_the_text_is_written(client: Cli
     with client.terminal("--subject", "") as terminal:
         terminal.expect("To:")
         terminal.type("nobody@hostmeister.de", ENTER)
-        terminal.expect("nobody@hostmeister.de: refused (550 5.1.1 No such user here)")
+        terminal.expect("nobody@hostmeister.de  refused  550 5.1.1 No such user here")
         terminal.expect("Instead of nobody@hostmeister.de")
         terminal.type(USER, ENTER)
         terminal.expect("Enter email message:")
         terminal.type("text", ENTER, CTRL_D)
-        terminal.expect(f"{USER}: accepted")
+        terminal.expect(f"{USER}  accepted")
         assert terminal.status() == 0
     assert f"\r\nTo: {USER}\r\n".encode() in client.server.messages[0]
 

@@ -11,7 +11,7 @@ from mailagent.smtp.grammar import SyntaxFault, parse_address
 
 # A semicolon or comma separates, but not inside a quoted string. A quote that is never closed is an ordinary character.
 _ENTRY = re.compile(r'(?:"(?:\\.|[^"\\])*"|[^;,])+')
-_NAMED = re.compile(r"(?P<name>[^<>]*?)\s*<\s*(?P<address>[^<>]+?)\s*>\Z")
+_NAMED = re.compile(r"(?P<name>\"(?:\\.|[^\"\\])*\"|[^<>]*?)\s*<\s*(?P<address>[^<>]+?)\s*>\Z")
 
 
 class BadAddress(ValueError):
@@ -41,7 +41,7 @@ def parse_correspondents(text: str) -> tuple[Correspondent, ...]:
 def parse_correspondent(text: str) -> Correspondent:
     """One address, alone or in angle brackets after a name.
 
-    @raise BadAddress: C{text} is no address, or one that only SMTPUTF8 (RFC 6531) could carry.
+    @raise BadAddress: C{text} is no address.
     """
     named = _NAMED.match(text.strip())
     name, written = (_unquoted(named["name"]), named["address"]) if named else ("", text.strip())
@@ -50,8 +50,8 @@ def parse_correspondent(text: str) -> Correspondent:
         address = attrs.evolve(address, domain=address.domain if address.domain.isascii() else address.host)
     except (SyntaxFault, ValueError):
         raise BadAddress(f"{text.strip()!r} is not a mail address") from None
-    if not address.local.isascii():
-        raise BadAddress(f"{text.strip()!r}: the part before the @ must be ASCII")
+    if not address.local.isprintable():
+        raise BadAddress(f"{text.strip()!r} is not a mail address")
     return Correspondent(address, name)
 
 

@@ -2,30 +2,33 @@
 
 Guarantees: nothing is sent unless it is complete and, on a terminal, ended by the person; every recipient's result is
 shown with the server's reply; a text that did not reach every recipient is kept in a file, whose name is shown,
-unless the person gave it up. Whatever a server or a person wrote is shown with control characters escaped.
+unless the person gave it up; a draft that was resumed is removed once all have it, or once it is kept anew.
 """
 
 from __future__ import annotations
 
+import os
 import secrets
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from typing import TextIO, TypeVar
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
 
 import attrs
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 
 from mailagent.compose import exit_status
+from mailagent.compose.address_book import AddressBook
+from mailagent.compose.attachment import Attachment
 from mailagent.compose.correspondent import BadAddress, Correspondent, parse_correspondent, parse_correspondents
 from mailagent.compose.draft import Draft
 from mailagent.compose.draft_folder import DraftFolder, NotKept
 from mailagent.compose.prompt import Cancelled, Interrupted, IPrompter
 from mailagent.compose.submit import Submission
+from mailagent.compose.teller import Teller
 from mailagent.envelope.address import Address
 from mailagent.envelope.envelope import Envelope
 from mailagent.envelope.message_id import message_id
-from mailagent.envelope.outcome import Outcome
 from mailagent.envelope.printable import printable
 from mailagent.smtp.sending_failed import SendingFailed
 
@@ -35,7 +38,11 @@ _Answer = TypeVar("_Answer")
 
 @attrs.frozen
 class Given:
-    """What the command line, or standard input, has settled already; C{None} and no recipients are asked for."""
+    """What the command line, a kept draft or standard input has settled; C{None} and no recipients are asked for.
+
+    @ivar accepted: recipients who have the message already.
+    @ivar resumed: the file of the draft.
+    """
 
     sender: Correspondent | None = None
     to: tuple[Correspondent, ...] = ()
@@ -43,26 +50,26 @@ class Given:
     bcc: tuple[Correspondent, ...] = ()
     subject: str | None = None
     body: str | None = None
+    attachments: tuple[Attachment, ...] = ()
+    accepted: tuple[Correspondent, ...] = ()
+    resumed: Path | None = None
 
     def draft(self, sender: Correspondent) -> Draft:
         """A draft of what is given, the rest empty."""
-        return Draft(sender, self.to, self.cc, self.bcc, self.subject or "", self.body or "")
+        groups = self.to, self.cc, self.bcc
+        return Draft(sender, *groups, self.subject or "", self.body or "", self.attachments, self.accepted)
 
 
 @attrs.define
 class Dialogue:
-    """One message. With no C{prompter} there is nobody to ask: then C{given} holds all that is needed.
-
-    @ivar out: what is told goes there.
-    @ivar err: what went wrong goes there.
-    """
+    """One message. With no C{prompter} there is nobody to ask: then C{given} holds all that is needed."""
 
     _given: Given
     _submission: Submission
     _drafts: DraftFolder
     _clock: IReactorTime
-    _out: TextIO
-    _err: TextIO
+    _teller: Teller
+    _book: AddressBook
     _prompter: IPrompter | None = None
     _draft: Draft | None = attrs.field(default=None, init=False)
     _id: str = attrs.field(init=False)
@@ -87,9 +94,13 @@ class Dialogue:
             return exit_status.CANCELLED
         except SendingFailed as failure:
             self._complain(f"Failed: {failure.reason}")
-            self._show(failure.outcomes)
+            self._teller.show(failure.outcomes)
             self._keep()
             return exit_status.of_failure(failure)
+        except OSError as error:
+            self._complain(f"Failed: an attachment cannot be read: {error.strerror or error}")
+            self._keep()
+            return os.EX_NOINPUT
 
     async def _complete(self) -> Draft:
         if self._prompter is None:
@@ -101,7 +112,7 @@ class Dialogue:
     async def _interview(self, prompter: IPrompter) -> Draft:
         given, sender = self._given, self._given.sender
         if sender is None:
-            sender = await self._ask(prompter, "From: ", parse_correspondent)
+            sender = await self._ask(prompter.ask, "From: ", parse_correspondent)
         draft = await self._with_recipients(prompter, given.draft(sender))
         if given.subject is None:
             draft = attrs.evolve(draft, subject=await prompter.ask("Subject: "))
@@ -115,13 +126,13 @@ class Dialogue:
         passed: set[Address] = set()
         while True:
             while not draft.recipients:
-                draft = attrs.evolve(draft, to=await self._ask(prompter, "To: ", parse_correspondents))
+                draft = attrs.evolve(draft, to=await self._recipients(prompter, "To: "))
             refused = await self._check(draft, passed)
             if not refused:
                 return draft
             for recipient in refused:
                 label = f"Instead of {printable(str(recipient))} (empty: leave out): "
-                draft = draft.replacing(recipient, await self._ask(prompter, label, parse_correspondents))
+                draft = draft.replacing(recipient, await self._recipients(prompter, label))
 
     async def _check(self, draft: Draft, passed: set[Address]) -> list[Address]:
         """Those the server refuses, of the recipients that have not C{passed} yet; the others then have.
@@ -132,14 +143,17 @@ class Dialogue:
         if not unchecked:
             return []
         outcomes = await self._submission.check(Envelope(draft.sender.address, unchecked))
-        self._show(outcome for outcome in outcomes if not outcome.delivered)
+        self._teller.show(outcome for outcome in outcomes if not outcome.delivered)
         passed.update(outcome.recipient for outcome in outcomes if not outcome.failed)
         return [outcome.recipient for outcome in outcomes if outcome.failed]
 
-    async def _ask(self, prompter: IPrompter, label: str, parse: Callable[[str], _Answer]) -> _Answer:
+    async def _recipients(self, prompter: IPrompter, label: str) -> tuple[Correspondent, ...]:
+        return await self._ask(prompter.ask_recipients, label, parse_correspondents)
+
+    async def _ask(self, ask: Callable[[str], Awaitable[str]], label: str, parse: Callable[[str], _Answer]) -> _Answer:
         while True:
             try:
-                return parse(await prompter.ask(label))
+                return parse(await ask(label))
             except BadAddress as error:
                 self._say(str(error))
 
@@ -152,36 +166,48 @@ class Dialogue:
 
     async def _send(self, draft: Draft) -> int:
         message = draft.on_the_wire(self._clock.seconds(), self._id)
-        envelope = Envelope(draft.sender.address, draft.recipients, size=len(message))
+        size, utf8 = message.size, draft.utf8_header
+        envelope = Envelope(draft.sender.address, draft.recipients, size, eight_bit=utf8, utf8_header=utf8)
         self._sending = True
-        outcomes = await self._submission.submit(envelope, message)
-        self._show(outcomes)
+        outcomes = await self._submission.submit(envelope, self._teller.progress(message, size))
+        self._teller.show(outcomes)
+        accepted = {outcome.recipient for outcome in outcomes if outcome.delivered}
+        now = tuple(who for who in (*draft.to, *draft.cc, *draft.bcc) if who.address in accepted)
+        self._book.remember(now)
         status = exit_status.of_outcomes(outcomes)
         if status != exit_status.ALL_ACCEPTED:
+            self._draft = attrs.evolve(draft, accepted=draft.accepted + now)
             self._keep()
+        elif self._given.resumed is not None:
+            self._given.resumed.unlink(missing_ok=True)
         return status
 
     def _keep(self) -> None:
         """Save the text, if any was written, and say where it is."""
-        if self._draft is None or not self._draft.body:
+        if self._draft is None or not (self._draft.body or self._draft.attachments):
             return
-        kept = self._draft.for_keeping(self._clock.seconds(), self._id)
         try:
-            path = self._drafts.keep(f"{self._id}.eml", kept)
+            path = self._kept(self._draft)
         except NotKept as error:
             self._complain(f"The text could not be kept: {error}")
-        else:
-            self._complain(f"The text is kept in {path}")
+            return
+        self._complain(f"The text is kept in {path}")
+        if self._given.resumed is not None:
+            self._given.resumed.unlink(missing_ok=True)
 
-    def _show(self, outcomes: Iterable[Outcome]) -> None:
-        for outcome in outcomes:
-            word = "accepted" if outcome.delivered else "deferred" if outcome.deferred else "refused"
-            self._say(f"{outcome.recipient}: {word} ({outcome.reply})")
+    def _kept(self, draft: Draft) -> Path:
+        name, now = f"{self._id}.eml", self._clock.seconds()
+        try:
+            return self._drafts.keep(name, draft.for_keeping(now, self._id))
+        except NotKept:
+            if not draft.attachments:
+                raise
+        path = self._drafts.keep(name, attrs.evolve(draft, attachments=()).for_keeping(now, self._id))
+        self._complain("The attachments could not be kept with it")
+        return path
 
     def _say(self, text: str) -> None:
-        with suppress(OSError):  # a terminal that is gone must not cost the text
-            print(printable(text), file=self._out, flush=True)
+        self._teller.say(text)
 
     def _complain(self, text: str) -> None:
-        with suppress(OSError):
-            print(printable(text), file=self._err, flush=True)
+        self._teller.complain(text)

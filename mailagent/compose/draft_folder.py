@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import attrs
@@ -22,12 +22,9 @@ class DraftFolder:
     @classmethod
     def of_user(cls, environment: Mapping[str, str]) -> DraftFolder:
         """C{$XDG_STATE_HOME/mailagent/drafts} (C{~/.local/state} where that is unset), else the working directory."""
-        state = environment.get("XDG_STATE_HOME", "")
-        if not os.path.isabs(state):  # as the XDG specification has it
-            state = os.path.join(environment.get("HOME", "/"), ".local", "state")
-        return cls((Path(state, "mailagent", "drafts"), Path.cwd()))
+        return cls((state_of_user(environment) / "drafts", Path.cwd()))
 
-    def keep(self, name: str, message: bytes) -> Path:
+    def keep(self, name: str, message: Iterable[bytes]) -> Path:
         """Store C{message} durably under C{name}, which must be new.
 
         @return: the file, an absolute path.
@@ -42,13 +39,21 @@ class DraftFolder:
         raise NotKept("; ".join(reasons))
 
 
-def _write(folder: Path, name: str, message: bytes) -> Path:
+def state_of_user(environment: Mapping[str, str]) -> Path:
+    """Where this program keeps what is its user's: C{$XDG_STATE_HOME/mailagent}, or in C{~/.local/state}."""
+    state = environment.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(state):  # as the XDG specification has it
+        state = os.path.join(environment.get("HOME", "/"), ".local", "state")
+    return Path(state, "mailagent")
+
+
+def _write(folder: Path, name: str, message: Iterable[bytes]) -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / name
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with open(descriptor, "wb") as file:
-            file.write(message)
+            file.writelines(message)
             file.flush()
             os.fsync(descriptor)
     except OSError:

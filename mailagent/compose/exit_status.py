@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from mailagent.envelope.outcome import Outcome
-from mailagent.smtp.sending_failed import ProtocolError, SendingFailed, Unreachable
+from mailagent.smtp.sending_failed import LoginFailed, NotSecure, ProtocolError, SendingFailed, Unreachable
 
 ALL_ACCEPTED = os.EX_OK
 #: Some recipients were accepted, others were not.
@@ -31,6 +31,10 @@ def of_failure(failure: SendingFailed) -> int:
         return os.EX_UNAVAILABLE
     if isinstance(failure, ProtocolError):
         return os.EX_PROTOCOL
+    if isinstance(failure, NotSecure) and failure.reply is None:
+        return os.EX_PROTOCOL
+    if isinstance(failure, LoginFailed) and failure.verdict.permanent:
+        return os.EX_NOPERM
     return os.EX_UNAVAILABLE if failure.verdict.permanent else os.EX_TEMPFAIL
 
 

@@ -10,20 +10,24 @@ from __future__ import annotations
 
 import os
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Thread
 from typing import Any, TextIO
 
 from prompt_toolkit.application import Application, get_app
+from prompt_toolkit.history import DummyHistory, InMemoryHistory
 from prompt_toolkit.input import create_input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.layout.processors import TabsProcessor
 from prompt_toolkit.output.vt100 import Vt100_Output
-from prompt_toolkit.shortcuts import PromptSession
+from prompt_toolkit.shortcuts import CompleteStyle, PromptSession
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from zope.interface import Interface, implementer
+
+from mailagent.compose.completion import RecipientCompleter, written
+from mailagent.compose.correspondent import Correspondent
 
 _LOCAL_FLAGS = 3  # in the list of termios.tcgetattr
 #: Seconds that prompt_toolkit gets to tidy up the terminal before it is put back from outside.
@@ -48,6 +52,12 @@ class IPrompter(Interface):
     def ask(label: str) -> Deferred[str]:
         """One line. Fails with L{Cancelled}; with L{Interrupted} when cancelled."""
 
+    def ask_recipients(label: str) -> Deferred[str]:
+        """As L{ask}, with help from whom there was mail to before."""
+
+    def ask_password(label: str) -> Deferred[str]:
+        """As L{ask}, but what is typed is neither shown nor remembered."""
+
     def compose(label: str) -> Deferred[str]:
         """A text of any number of lines, ended by ^D on an empty one. Fails as L{ask}."""
 
@@ -59,16 +69,34 @@ class TerminalPrompter:
     @param reactor: answers arrive in its thread.
     @param stdin: the terminal, for reading.
     @param stdout: the terminal, for writing.
+    @param earlier: recipients to offer, the latest first.
     """
 
-    def __init__(self, reactor: IReactorFromThreads, stdin: TextIO, stdout: TextIO) -> None:
+    def __init__(
+        self,
+        reactor: IReactorFromThreads,
+        stdin: TextIO,
+        stdout: TextIO,
+        earlier: Sequence[Correspondent] = (),
+    ) -> None:
         self._reactor = reactor
         self._stdin = stdin
         self._attributes = termios.tcgetattr(stdin)
         output = Vt100_Output.from_pty(stdout, term=os.environ.get("TERM"))
         output.enable_cpr = False  # serial lines, scripts and some terminals never answer where the cursor is
         terminal: dict[str, Any] = {"input": create_input(stdin), "output": output}
-        self._line: PromptSession[str] = PromptSession(**terminal, key_bindings=_line_keys())
+        line = terminal | {"key_bindings": _line_keys()}
+        self._line: PromptSession[str] = PromptSession(**line)
+        self._recipients: PromptSession[str] = PromptSession(
+            **line,
+            completer=RecipientCompleter(earlier),
+            complete_while_typing=False,
+            complete_style=CompleteStyle.READLINE_LIKE,
+            history=InMemoryHistory([written(who) for who in reversed(earlier)]),
+        )
+        self._secret: PromptSession[str] = PromptSession(
+            **terminal, key_bindings=_line_keys(), is_password=True, history=DummyHistory()
+        )
         self._text: PromptSession[str] = PromptSession(
             **terminal,
             multiline=True,
@@ -79,6 +107,14 @@ class TerminalPrompter:
     def ask(self, label: str) -> Deferred[str]:
         """See L{IPrompter}."""
         return self._prompt(self._line, label, lambda: Cancelled())
+
+    def ask_recipients(self, label: str) -> Deferred[str]:
+        """See L{IPrompter}: Tab completes, and the arrow keys bring back."""
+        return self._prompt(self._recipients, label, lambda: Cancelled())
+
+    def ask_password(self, label: str) -> Deferred[str]:
+        """See L{IPrompter}."""
+        return self._prompt(self._secret, label, lambda: Cancelled())
 
     def compose(self, label: str) -> Deferred[str]:
         """See L{IPrompter}. The end of the input (a terminal hung up, say) sends nothing: it is an interruption."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 
 import attrs
 
 from mailagent.envelope.envelope import Envelope
 from mailagent.envelope.outcome import Outcome
 from mailagent.smtp.sender import Sender
-
-#: Octets handed to the network at a time.
-BLOCK = 65536
 
 
 @attrs.frozen
@@ -31,18 +28,14 @@ class Submission:
         finally:
             await sender.quit()
 
-    async def submit(self, envelope: Envelope, message: bytes) -> tuple[Outcome, ...]:
-        """Send C{message}.
+    async def submit(self, envelope: Envelope, message: Iterable[bytes]) -> tuple[Outcome, ...]:
+        """Send C{message}, which comes in blocks.
 
         @return: one outcome for each recipient.
         @raise mailagent.smtp.sending_failed.SendingFailed: see L{Sender.submit}.
         """
         sender = await self._connect()
         try:
-            return await sender.submit(envelope, _blocks(message))
+            return await sender.submit(envelope, message)
         finally:
             await sender.quit()
-
-
-def _blocks(message: bytes) -> Iterator[bytes]:
-    return (message[start : start + BLOCK] for start in range(0, len(message), BLOCK))

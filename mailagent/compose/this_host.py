@@ -34,6 +34,7 @@ def _is_name(name: str) -> bool:
 def user_at(host: str, user: Callable[[], str] = getpass.getuser) -> Correspondent | None:
     """The user of this process as a sender, or C{None} where that makes no address."""
     try:
-        return parse_correspondent(str(Address(user(), host)))
+        sender = parse_correspondent(str(Address(user(), host)))
     except (BadAddress, KeyError, OSError):
         return None
+    return sender if sender.address.local.isascii() else None  # few servers take another

@@ -5,7 +5,8 @@ Guarantees:
   - after any failure the connection is dropped, and whatever is asked of the channel then fails with that failure;
   - a reply that answers nothing is never taken for the answer to a later command;
   - content is written no faster than the network takes it: one block is in memory at a time;
-  - a message that breaks off, for whatever reason, is never followed by the end mark.
+  - a message that breaks off, for whatever reason, is never followed by the end mark;
+  - nothing that came in the clear is taken for something said under TLS.
 
 Cancelling a Deferred (or a coroutine awaiting one) of this module drops the connection.
 """
@@ -13,10 +14,19 @@ Cancelling a Deferred (or a coroutine awaiting one) of this module drops the con
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import cast
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IConsumer, IPullProducer, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import (
+    IConsumer,
+    IHandshakeListener,
+    IOpenSSLClientConnectionCreator,
+    IPullProducer,
+    IReactorTime,
+    ITCPTransport,
+    ITLSTransport,
+)
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -24,12 +34,15 @@ from zope.interface import implementer
 
 from mailagent.envelope.reply import Reply
 from mailagent.log import COMMAND_SENT, REPLY_RECEIVED
+from mailagent.smtp.client_tls import tls_complaint
 from mailagent.smtp.dot_stuffing import DotStuffing
 from mailagent.smtp.reply_reader import MalformedReply, ReplyReader
-from mailagent.smtp.sending_failed import ProtocolError, SendingFailed
+from mailagent.smtp.sending_failed import NotSecure, ProtocolError, SendingFailed
+
+CHALLENGE = 334  # RFC 4954 section 4; what it says has no place in a log
 
 
-@implementer(IPullProducer)
+@implementer(IPullProducer, IHandshakeListener)
 class ClientChannel(Protocol):
     """Sends commands and content, and hands back replies. Knows no verbs.
 
@@ -45,6 +58,15 @@ class ClientChannel(Protocol):
         self._reader = ReplyReader()
         self._waiting: Deferred[Reply | None] | None = None
         self._failure: SendingFailed | None = None
+        self._handshaking = False
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether the other end is on this machine, as its IP address tells."""
+        try:
+            return ip_address(getattr(self._wire.getPeer(), "host", "")).is_loopback
+        except ValueError:
+            return False
 
     @property
     def local_address(self) -> str:
@@ -71,7 +93,14 @@ class ClientChannel(Protocol):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """See C{IProtocol}."""
-        self.drop(SendingFailed("the server closed the connection"))
+        complaint = tls_complaint(reason and reason.value)
+        self.drop(NotSecure(complaint) if complaint else SendingFailed("the server closed the connection"))
+
+    def handshakeCompleted(self) -> None:
+        """See C{IHandshakeListener}: TLS stands, and the server is who it should be."""
+        if self._handshaking:
+            self._handshaking = False
+            self._fire(None)
 
     def resumeProducing(self) -> None:
         """See C{IPullProducer}: the network has taken what was written."""
@@ -100,22 +129,40 @@ class ClientChannel(Protocol):
 
         @raise SendingFailed: see L{command}.
         """
-        return self._judge(await self._greeting, 2)
+        return self._judge(await self._greeting, (2,))
 
-    async def command(self, line: str, seconds: float, expect: int = 2) -> Reply:
-        """Send a command line and await its reply: a refusal, or one whose first digit is C{expect}.
+    async def command(self, line: str, seconds: float, expect: tuple[int, ...] = (2,), told: str = "") -> Reply:
+        """Send a command line and await its reply: a refusal, or one whose first digit is in C{expect}.
 
-        @param line: printable ASCII; the CRLF is added.
+        @param line: printable, in UTF-8 if need be (RFC 6531); the CRLF is added.
+        @param told: what logs and errors say instead of C{line}, if it is a secret.
         @raise SendingFailed: no reply within C{seconds}, the connection is lost, or the server is leaving (421).
         @raise ProtocolError: something came that is no answer to this.
         """
         if self._failure is not None:
             raise self._failure
-        if not (line.isascii() and line.isprintable()):
-            raise ValueError(f"{line!r} is no command line")
-        COMMAND_SENT(self._log, command=line)
-        self._wire.write(line.encode("ascii") + b"\r\n")
-        return self._judge(await self._wait(line, seconds), expect)
+        if not line.isprintable():
+            raise ValueError(f"{told or line!r} is no command line")
+        COMMAND_SENT(self._log, command=told or line)
+        self._wire.write(line.encode("utf-8") + b"\r\n")
+        return self._judge(await self._wait(told or line, seconds), expect)
+
+    async def start_tls(self, creator: IOpenSSLClientConnectionCreator, seconds: float) -> None:
+        """Go over to TLS, which STARTTLS's 220 allowed (RFC 3207 section 4), and see who is there.
+
+        What came in the clear behind that 220 ends the session: it may be anybody's.
+
+        @raise NotSecure: no TLS came about, or not with the server that was meant.
+        @raise SendingFailed: as L{command}.
+        """
+        if self._reader.amid_reply:
+            self.drop(ProtocolError("the server sent more in the clear after its word to go over to TLS"))
+        if self._failure is not None:
+            raise self._failure
+        self._handshaking = True
+        handshake = self._wait("the TLS handshake", seconds)
+        cast(ITLSTransport, self.transport).startTLS(creator)
+        await handshake
 
     async def content(self, blocks: Iterable[bytes], block_seconds: float, final_seconds: float) -> Reply:
         """Send a message's content, which DATA's 354 asked for, and await the verdict.
@@ -131,7 +178,7 @@ class ClientChannel(Protocol):
             self.drop(SendingFailed("the server answered before the message's end", early))
             return early
         try:
-            return self._judge(await self._wait("the message", final_seconds), 2)
+            return self._judge(await self._wait("the message", final_seconds), (2,))
         except SendingFailed as failure:
             if failure.reply is None:
                 reason = "after the whole message was sent: it is not known whether it was accepted"
@@ -150,7 +197,7 @@ class ClientChannel(Protocol):
                 self._wire.write(encoded)
                 early = await self._wait("progress of the message", seconds)
                 if early is not None:
-                    return self._judge(early, 5)
+                    return self._judge(early, ())
             if self._failure is not None:
                 raise self._failure
             self._wire.write(stuffing.finish())
@@ -181,7 +228,7 @@ class ClientChannel(Protocol):
         return self._waiting.addTimeout(seconds, self._clock, timed_out)
 
     def _answer(self, reply: Reply, *surplus: Reply) -> None:
-        REPLY_RECEIVED(self._log, reply=str(reply))
+        REPLY_RECEIVED(self._log, reply=str(reply) if reply.code != CHALLENGE else f"{CHALLENGE} (a challenge)")
         if self._waiting is None:
             self._surplus(reply)
             return
@@ -201,11 +248,11 @@ class ClientChannel(Protocol):
             waiting, self._waiting = self._waiting, None
             waiting.callback(result)
 
-    def _judge(self, reply: Reply | None, expect: int) -> Reply:
+    def _judge(self, reply: Reply | None, expect: tuple[int, ...]) -> Reply:
         assert reply is not None  # only the progress of content has no reply
         if reply.code == 421:
             failure = SendingFailed(f"the server is closing the connection: {reply}", reply)
-        elif reply.positive and reply.code // 100 != expect:
+        elif reply.positive and reply.code // 100 not in expect:
             failure = ProtocolError(f"the server's reply is out of place: {reply}")
         else:
             return reply

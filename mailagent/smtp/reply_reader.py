@@ -33,6 +33,11 @@ class ReplyReader:
     _code: bytes = attrs.field(default=b"", init=False)
     _size: int = attrs.field(default=0, init=False)
 
+    @property
+    def amid_reply(self) -> bool:
+        """Whether there is something that no reply returned so far has used up."""
+        return bool(self._partial or self._lines)
+
     def receive(self, octets: bytes) -> list[Reply]:
         """The replies that C{octets} complete.
 

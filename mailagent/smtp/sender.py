@@ -19,8 +19,9 @@ from contextlib import contextmanager, suppress
 
 import attrs
 from twisted.internet.defer import CancelledError
+from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 
 from mailagent.envelope.address import Address
@@ -28,10 +29,12 @@ from mailagent.envelope.envelope import Envelope
 from mailagent.envelope.outcome import Outcome
 from mailagent.envelope.reply import Reply
 from mailagent.envelope.trace import address_literal
+from mailagent.smtp.client_auth import Login, log_in
 from mailagent.smtp.client_channel import ClientChannel
-from mailagent.smtp.sending_failed import SendingFailed, Unreachable
+from mailagent.smtp.client_tls import ClientTLS
+from mailagent.smtp.sending_failed import NotSecure, SendingFailed, Unreachable
 
-_WIRE_ADDRESS = re.compile(r"[\x20-\x7e]+@[!-;=?-~]+\Z")
+_WIRE_ADDRESS = re.compile(r".+@[!-;=?-~]+\Z")
 
 
 @attrs.frozen
@@ -39,7 +42,8 @@ class Timeouts:
     """Seconds to wait in each phase (RFC 5321 section 4.5.3.2)."""
 
     greeting: float = 300.0
-    command: float = 300.0  # EHLO, HELO, RSET: the RFC names no time
+    command: float = 300.0  # EHLO, HELO, STARTTLS, RSET: the RFC names no time
+    tls: float = 60.0
     mail: float = 300.0
     rcpt: float = 300.0
     data: float = 120.0
@@ -49,17 +53,26 @@ class Timeouts:
 
 
 async def open_session(
-    endpoint: IStreamClientEndpoint, clock: IReactorTime, name: str = "", timeouts: Timeouts | None = None
+    endpoint: IStreamClientEndpoint,
+    clock: IReactorTime,
+    name: str = "",
+    timeouts: Timeouts | None = None,
+    tls: ClientTLS | None = None,
+    login: Login | None = None,
 ) -> Sender:
-    """Connect, and greet.
+    """Connect, and greet; with C{tls}, only under TLS; with C{login}, log in: without TLS on loopback alone.
 
     @param name: this host's name, for EHLO; empty to give the connection's address literal instead.
     @raise Unreachable: no connection.
+    @raise NotSecure: no TLS, or not with the server that was meant.
+    @raise LoginFailed: the server does not let us in.
     @raise SendingFailed: the server does not want to talk, or cannot.
     """
     timeouts = timeouts or Timeouts()
     factory = Factory.forProtocol(lambda: ClientChannel(clock, timeouts.greeting))
     factory.noisy = False
+    if tls is not None and tls.implicit:
+        endpoint = wrapClientTLS(tls.creator, endpoint)
     try:
         channel = await endpoint.connect(factory)
     except (ConnectError, DNSLookupError, OSError, ValueError) as error:
@@ -68,6 +81,12 @@ async def open_session(
     sender = Sender(channel, name or address_literal(channel.local_address), timeouts)
     try:
         await sender.greet()
+        if tls is not None and not tls.implicit:
+            await sender.start_tls(tls.creator)
+        if login is not None:
+            if tls is None and not channel.on_loopback:
+                raise NotSecure("a password is never sent over a network without TLS")
+            await sender.login(login)
     except SendingFailed:
         await sender.quit()
         raise
@@ -92,6 +111,32 @@ class Sender:
         @raise SendingFailed: the server refuses, or see L{ClientChannel.command}.
         """
         self._require(await self._channel.greeting(), "the server refuses the connection")
+        await self._hello()
+
+    async def start_tls(self, creator: IOpenSSLClientConnectionCreator) -> None:
+        """Go over to TLS, and greet again: what was said before counts no more (RFC 3207 section 4.2).
+
+        @raise NotSecure: the server does not offer it, or see L{ClientChannel.start_tls}.
+        """
+        if "STARTTLS" not in self.extensions:
+            raise NotSecure("the server offers no TLS")
+        reply = await self._channel.command("STARTTLS", self._timeouts.command)
+        if not reply.positive:
+            raise NotSecure(f"the server refuses TLS: {reply}", reply)
+        await self._channel.start_tls(creator, self._timeouts.tls)
+        await self._hello()
+
+    async def login(self, login: Login) -> None:
+        """Log in (RFC 4954), by the best mechanism there is at both ends.
+
+        @raise LoginFailed: none, or the server refuses.
+        @raise SendingFailed: see L{log_in}.
+        """
+        offered = self.extensions.get("AUTH", "").split()
+        await log_in(self._channel, offered, login, self._timeouts.command)
+
+    async def _hello(self) -> None:
+        self.extensions = {}
         reply = await self._channel.command(f"EHLO {self._name}", self._timeouts.command)
         if reply.permanent:
             reply = await self._channel.command(f"HELO {self._name}", self._timeouts.command)
@@ -142,21 +187,21 @@ class Sender:
 
     async def _address(self, envelope: Envelope, replies: dict[Address, Reply]) -> None:
         """MAIL and each RCPT; the replies to the latter go into C{replies} as they come."""
-        path = "" if envelope.reverse_path is None else _on_the_wire(envelope.reverse_path)
+        path = "" if envelope.reverse_path is None else self._on_the_wire(envelope.reverse_path)
         if path is None:
-            raise SendingFailed(f"{envelope.reverse_path} cannot be sent from", _NOT_ASCII)
+            raise SendingFailed(f"{envelope.reverse_path} cannot be sent from: {_NEEDS_UTF8.text}", _NEEDS_UTF8)
         line = f"MAIL FROM:<{path}>{self._mail_parameters(envelope)}"
         reply = await self._channel.command(line, self._timeouts.mail)
         self._require(reply, f"the server refuses the sender <{path}>")
         for recipient in dict.fromkeys(envelope.recipients):
-            path = _on_the_wire(recipient)
+            path = self._on_the_wire(recipient)
             if path is None:
-                replies[recipient] = _NOT_ASCII
+                replies[recipient] = _NEEDS_UTF8
             else:
                 replies[recipient] = await self._channel.command(f"RCPT TO:<{path}>", self._timeouts.rcpt)
 
     def _mail_parameters(self, envelope: Envelope) -> str:
-        """SIZE (RFC 1870) and BODY (RFC 6152), where offered and needed."""
+        """SIZE (RFC 1870), BODY (RFC 6152) and SMTPUTF8 (RFC 6531), where offered and needed."""
         parameters = ""
         if envelope.size is not None and "SIZE" in self.extensions:
             limit = self.extensions["SIZE"]
@@ -169,10 +214,26 @@ class Sender:
                 reason = "the message has 8-bit content, which the server does not take"
                 raise SendingFailed(reason, Reply(554, "5.6.3", reason))
             parameters += " BODY=8BITMIME"
+        if _needs_utf8(envelope):
+            if "SMTPUTF8" in self.extensions:
+                parameters += " SMTPUTF8"
+            elif envelope.utf8_header:
+                reason = "the header has addresses beyond ASCII, which the server does not take"
+                raise SendingFailed(reason, Reply(553, "5.6.7", reason))
         return parameters
 
+    def _on_the_wire(self, address: Address) -> str | None:
+        """The address as it goes into a path, its domain in A-labels; C{None} if it cannot."""
+        try:
+            path = str(attrs.evolve(address, domain=address.domain if address.domain.isascii() else address.host))
+        except ValueError:
+            return None
+        found = _WIRE_ADDRESS.match(path)
+        sendable = path.isprintable() and (path.isascii() or "SMTPUTF8" in self.extensions)
+        return path if sendable and (found or path.lower() == "postmaster") else None
+
     async def _data(self, content: Iterable[bytes]) -> Reply:
-        reply = await self._channel.command("DATA", self._timeouts.data, expect=3)
+        reply = await self._channel.command("DATA", self._timeouts.data, expect=(3,))
         if not reply.positive:
             return reply
         return await self._channel.content(content, self._timeouts.block, self._timeouts.verdict)
@@ -187,16 +248,13 @@ class Sender:
             raise SendingFailed(f"{complaint}: {reply}", reply)
 
 
-_NOT_ASCII = Reply(553, "5.6.7", "Only addresses in ASCII can be sent")
+_NEEDS_UTF8 = Reply(553, "5.6.7", "The server takes only addresses in ASCII")
 
 
-def _on_the_wire(address: Address) -> str | None:
-    """The address as it goes into a path, its domain in A-labels; C{None} if it cannot (no SMTPUTF8 here)."""
-    try:
-        path = str(attrs.evolve(address, domain=address.domain if address.domain.isascii() else address.host))
-    except ValueError:
-        return None
-    return path if _WIRE_ADDRESS.match(path) or path.lower() == "postmaster" else None
+def _needs_utf8(envelope: Envelope) -> bool:
+    """Whether anything in the message or its envelope cannot be said in ASCII; domains can, in A-labels."""
+    addresses = (*filter(None, [envelope.reverse_path]), *envelope.recipients)
+    return envelope.utf8_header or not all(address.local.isascii() for address in addresses)
 
 
 def _extensions(reply: Reply) -> dict[str, str]:

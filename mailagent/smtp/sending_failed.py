@@ -1,4 +1,4 @@
-"""Why a message could not be sent: one exception, two special cases of it."""
+"""Why a message could not be sent: one exception, and special cases of it."""
 
 from __future__ import annotations
 
@@ -43,3 +43,21 @@ class ProtocolError(SendingFailed):
     def verdict(self) -> Reply:
         """See L{SendingFailed.verdict}. Never permanent: a reply out of place decides nothing."""
         return Reply(451, "4.5.0", self.reason)
+
+
+class NotSecure(SendingFailed):
+    """There is no TLS where it was asked for, or the server at its other end is not the one that was meant."""
+
+    @property
+    def verdict(self) -> Reply:
+        """See L{SendingFailed.verdict}."""
+        return self.reply or Reply(451, "4.7.5", self.reason)
+
+
+class LoginFailed(SendingFailed):
+    """The server does not let us in: it refuses the login (C{reply} then), or knows no way to log in that we know."""
+
+    @property
+    def verdict(self) -> Reply:
+        """See L{SendingFailed.verdict}."""
+        return self.reply or Reply(535, "5.7.0", self.reason)

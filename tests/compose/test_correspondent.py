@@ -56,6 +56,10 @@ def test_a_domain_beyond_ascii_is_taken_in_a_labels() -> None:
     assert parse_correspondent("ann@b\xfccher.example").address == Address("ann", "xn--bcher-kva.example")
 
 
+def test_a_local_part_beyond_ascii_stays_as_it_is() -> None:
+    assert parse_correspondent("j\xf6rg@example.org").address == Address("j\xf6rg", "example.org")
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -68,7 +72,8 @@ def test_a_domain_beyond_ascii_is_taken_in_a_labels() -> None:
         "<ann@example.org",
         '"',
         "Ann <ann@example.org> Example",
-        "j\xf6rg@example.org",
+        "j\x85rg@example.org",
+        "j\u2028rg@example.org",
         "ann@\N{SNOWMAN}\u200d.example",
         "ann\0@example.org",
     ],
@@ -83,5 +88,6 @@ def test_the_error_names_the_one_that_is_bad(bad: str) -> None:
 def test_any_text_gives_correspondents_or_bad_address(text: str) -> None:
     with suppress(BadAddress):
         for who in parse_correspondents(text):
-            assert str(who.address).isascii()
+            assert who.address.domain.isascii()
+            assert str(who.address).isprintable()
             assert "\n" not in str(who)

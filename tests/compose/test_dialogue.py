@@ -18,11 +18,15 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from mailagent.compose import exit_status
+from mailagent.compose.address_book import AddressBook
+from mailagent.compose.attachment import Attachment
 from mailagent.compose.correspondent import parse_correspondent, parse_correspondents
 from mailagent.compose.dialogue import Dialogue, Given
 from mailagent.compose.draft_folder import DraftFolder
 from mailagent.compose.prompt import Cancelled, Interrupted, IPrompter
+from mailagent.compose.resume import read_draft
 from mailagent.compose.submit import Submission
+from mailagent.compose.teller import Teller
 from mailagent.envelope.envelope import Envelope
 from mailagent.envelope.outcome import Outcome
 from mailagent.envelope.reply import Reply
@@ -92,7 +96,7 @@ class Person:
             return answer
         return fail(answer) if isinstance(answer, Exception) else succeed(answer)
 
-    compose = ask
+    ask_recipients = ask_password = compose = ask
 
 
 @attrs.define
@@ -118,7 +122,8 @@ class Talk:
         clock.advance(1_800_000_000)
         submission, drafts = Submission(server.connect), DraftFolder((folder,))
         known = Given(**{"sender": ME, **given})
-        dialogue = Dialogue(known, submission, drafts, clock, self.out, self.err, person)
+        book = AddressBook(folder / "recipients")
+        dialogue = Dialogue(known, submission, drafts, clock, Teller(self.out, self.err), book, person)
         self.results: list[Any] = []
         self.deferred = Deferred.fromCoroutine(dialogue.run()).addBoth(self.results.append)
 
@@ -126,7 +131,7 @@ class Talk:
     def told(self) -> Told:
         (status,) = self.results
         assert isinstance(status, int), status
-        return Told(status, self.out.getvalue(), self.err.getvalue(), list(self.folder.iterdir()))
+        return Told(status, self.out.getvalue(), self.err.getvalue(), list(self.folder.glob("*.eml")))
 
 
 def talk(folder: Path, server: Server, person: Person | None, **given: Any) -> Told:
@@ -308,6 +313,67 @@ def test_what_a_server_says_cannot_move_the_cursor(tmp_path: Path) -> None:
     server = Server({"ann": Reply(550, "5.1.1", "\x1b[2J\x07gone")})
     told = talk(tmp_path, server, None, to=parse_correspondents("ann@example.org"))
     assert told.out == "ann@example.org: refused (550 5.1.1 \\x1b[2J\\x07gone)\n"
+
+
+# What goes along, and what is remembered
+
+
+def test_an_attachment_goes_along_and_its_size_counts(tmp_path: Path) -> None:
+    server = Server()
+    given = {"to": parse_correspondents("ann@example.org"), "attachments": (Attachment("a.txt", "text/plain", b"x"),)}
+    assert talk(tmp_path, server, None, body="text\n", **given).status == 0
+    assert b'filename="a.txt"' in server.messages[0]
+    assert server.envelope.size == len(server.messages[0])
+
+
+def test_an_attachment_that_is_gone_when_it_is_sent_keeps_the_text_without_it(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch()
+    gone = Attachment.of_file(tmp_path / "a.txt")
+    (tmp_path / "a.txt").unlink()
+    told = talk(tmp_path, Server(), None, to=parse_correspondents("ann@example.org"), body="hi\n", attachments=(gone,))
+    assert told.status == os.EX_NOINPUT
+    assert told.err.startswith("Failed: an attachment cannot be read: No such file or directory\n")
+    assert "The attachments could not be kept with it\n" in told.err
+    assert told.draft.get_content() == "hi\n"
+
+
+def test_an_address_beyond_ascii_is_said_in_the_envelope(tmp_path: Path) -> None:
+    server = Server()
+    talk(tmp_path, server, None, to=parse_correspondents("j\xf6rg@example.org"), body="hi\n")
+    assert (server.envelope.eight_bit, server.envelope.utf8_header) == (True, True)
+    talk(tmp_path, server, None, to=parse_correspondents("ann@example.org"), body="\xfc\n")
+    assert (server.envelope.eight_bit, server.envelope.utf8_header) == (False, False)
+
+
+def test_only_who_was_accepted_is_remembered(tmp_path: Path) -> None:
+    to = parse_correspondents("Ann <ann@example.org>, nobody@example.org")
+    talk(tmp_path, Server({"nobody": UNKNOWN}), None, to=to, body="hi\n")
+    assert [str(who) for who in AddressBook(tmp_path / "recipients").earlier()] == ["Ann <ann@example.org>"]
+
+
+def resumed(path: Path) -> dict[str, Any]:
+    kept = attrs.asdict(read_draft(path), recurse=False)
+    return kept | {"resumed": path}
+
+
+def test_a_resumed_draft_goes_to_those_who_have_it_not_yet_and_is_removed_when_all_have(tmp_path: Path) -> None:
+    to = parse_correspondents("ann@example.org, later@example.org")
+    first = talk(tmp_path, Server({"later": LATER}), None, to=to, subject="Hello", body="text\n").drafts
+    second = talk(tmp_path, Server({"later": LATER}), None, **resumed(first[0])).drafts
+    assert len(second) == 1
+    assert second != first
+    server = Server()
+    assert talk(tmp_path, server, None, **resumed(second[0])) == Told(
+        0, "later@example.org: accepted (250 2.0.0 Stored)\n", "", []
+    )
+    assert b"\r\nTo: ann@example.org,\r\n later@example.org\r\nSubject: Hello\r\n" in server.messages[0]
+
+
+def test_who_gives_up_a_resumed_draft_still_has_it(tmp_path: Path) -> None:
+    to = parse_correspondents("later@example.org")
+    (path,) = talk(tmp_path, Server({"later": LATER}), None, to=to, body="text\n").drafts
+    told = talk(tmp_path, Server({"later": UNKNOWN}), Person(Cancelled()), **resumed(path))
+    assert (told.status, told.drafts) == (exit_status.CANCELLED, [path])
 
 
 def test_the_scripted_person_is_a_prompter() -> None:

@@ -10,7 +10,7 @@ from mailagent.compose import exit_status
 from mailagent.envelope.address import Address
 from mailagent.envelope.outcome import Outcome
 from mailagent.envelope.reply import Reply
-from mailagent.smtp.sending_failed import ProtocolError, SendingFailed, Unreachable
+from mailagent.smtp.sending_failed import LoginFailed, NotSecure, ProtocolError, SendingFailed, Unreachable
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,11 @@ def test_the_outcomes_make_the_status(replies: list[str], status: int) -> None:
         (Unreachable("no"), os.EX_UNAVAILABLE),
         (ProtocolError("no"), os.EX_PROTOCOL),
         (SendingFailed("lost"), os.EX_TEMPFAIL),
+        (NotSecure("no TLS"), os.EX_PROTOCOL),
+        (NotSecure("not now", Reply(454)), os.EX_TEMPFAIL),
+        (LoginFailed("wrong", Reply(535)), os.EX_NOPERM),
+        (LoginFailed("not now", Reply(454)), os.EX_TEMPFAIL),
+        (LoginFailed("no mechanism"), os.EX_NOPERM),
         (SendingFailed("busy", Reply(421)), os.EX_TEMPFAIL),
         (SendingFailed("go away", Reply(554)), os.EX_UNAVAILABLE),
     ],

@@ -14,9 +14,11 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
+from mailagent.compose.correspondent import parse_correspondents
 from mailagent.compose.prompt import Cancelled, Interrupted, IPrompter, TerminalPrompter
 from tests.compose.terminal import CTRL_C, CTRL_D, ENTER
 
+EARLIER = parse_correspondents("Ann Example <ann@example.org>; bob@example.org")
 PATIENCE = 20.0  # seconds, for what takes milliseconds
 ESCAPE, UP = "\x1b", "\x1b[A"
 
@@ -39,7 +41,7 @@ class Desk:
         self.stdin, self.stdout = open(slave), open(slave, "w", closefd=False)  # noqa: SIM115
         self.found = self.settings
         self.reactor = Reactor()
-        self.prompter = TerminalPrompter(cast(IReactorFromThreads, self.reactor), self.stdin, self.stdout)
+        self.prompter = TerminalPrompter(cast(IReactorFromThreads, self.reactor), self.stdin, self.stdout, EARLIER)
         self.shown = ""
 
     @property
@@ -99,6 +101,25 @@ def test_an_answer_is_a_line(desk: Desk) -> None:
 def test_what_was_answered_can_be_called_back(desk: Desk) -> None:
     desk.ask("ann", ENTER)
     assert desk.ask(UP, "@example.org", ENTER) == "ann@example.org"
+
+
+def test_earlier_recipients_are_completed_and_called_back(desk: Desk) -> None:
+    def ask(*keys: str) -> Any:
+        return desk._prompted(desk.prompter.ask_recipients("To: "), "To:", keys)
+
+    assert ask("bo\t", ENTER) == "bob@example.org"
+    assert ask("x@example.org; exam\t", ENTER) == "x@example.org; Ann Example <ann@example.org>"
+    assert ask(UP, UP, UP, ENTER) == "Ann Example <ann@example.org>"
+    assert desk.ask("\t", ENTER) != "bob@example.org"
+
+
+def test_a_password_is_neither_shown_nor_remembered(desk: Desk) -> None:
+    assert desk._prompted(desk.prompter.ask_password("Password: "), "Password:", ("sesame", ENTER)) == "sesame"
+    assert desk._prompted(desk.prompter.ask_password("Password: "), "Password:", (UP, ENTER)) == ""
+    assert desk.ask(UP, ENTER) == ""
+    os.write(desk.stdout.fileno(), b"end")
+    desk.see("end")
+    assert "sesame" not in desk.shown
 
 
 @pytest.mark.parametrize("key", [CTRL_C, CTRL_D])

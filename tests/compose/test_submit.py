@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
-from mailagent.compose.submit import BLOCK, Submission
+from mailagent.compose.submit import Submission
 from mailagent.envelope.address import Address
 from mailagent.envelope.envelope import Envelope
 from mailagent.envelope.outcome import Outcome
@@ -68,9 +68,9 @@ def test_a_check_is_a_session_of_its_own() -> None:
 
 
 def test_a_message_is_handed_over_in_blocks() -> None:
-    session, message = Session(), b"x" * (2 * BLOCK + 1)
+    session, message = Session(), [b"x", b"y"]
     assert outcome(through(session).submit(ENVELOPE, message)) == OUTCOMES
-    assert [len(block) for block in session.blocks] == [BLOCK, BLOCK, 1]
+    assert session.blocks == message
     assert session.asked == ["submit", "quit"]
 
 
@@ -84,7 +84,7 @@ def test_a_check_that_failed_is_left_in_good_order() -> None:
 def test_a_submission_that_failed_is_left_in_good_order() -> None:
     session = Session(SendingFailed("no"))
     with pytest.raises(SendingFailed):
-        outcome(through(session).submit(ENVELOPE, b"x"))
+        outcome(through(session).submit(ENVELOPE, [b"x"]))
     assert session.asked == ["submit", "quit"]
 
 

@@ -143,7 +143,7 @@ def test_a_person_sends_with_our_own_client_and_corrects_a_recipient(server: Ser
     with at_a_terminal(server, tmp_path) as terminal:
         terminal.expect("To:")
         terminal.type("nobody@hostmeister.de; user2@hostgator.com", ENTER)
-        terminal.expect("nobody@hostmeister.de: refused (550 5.1.1")
+        terminal.expect("550 5.1.1 No such user here")
         terminal.expect("Instead of nobody@hostmeister.de")
         terminal.type(USER1, ENTER)
         terminal.expect("Subject:")
@@ -151,7 +151,7 @@ def test_a_person_sends_with_our_own_client_and_corrects_a_recipient(server: Ser
         terminal.expect("(^C to cancel) | (^D to send)")
         terminal.expect("Enter email message:")
         terminal.type("hello", ENTER, CTRL_D)
-        terminal.expect(f"{USER1}: accepted (250 2.0.0 Stored as")
+        terminal.expect("250 2.0.0 Stored as")
         assert terminal.status() == 0
     for user in ("user1", "user2"):
         (message,) = new(server.mailboxes / user)

@@ -54,7 +54,7 @@ def test_a_command_awaits_its_reply() -> None:
     assert line.clock.getDelayedCalls() == []
 
 
-@pytest.mark.parametrize("text", ["NOOP\r\nQUIT", "NOOP\n", "NOOP\0", "NOOP \xe9"])
+@pytest.mark.parametrize("text", ["NOOP\r\nQUIT", "NOOP\n", "NOOP\0", "NOOP \x85", "NOOP \u2028", "NOOP \udce9"])
 def test_a_line_that_would_be_two_is_never_written(text: str) -> None:
     line = Line()
     (failure,) = began(line.channel.command(text, 5))

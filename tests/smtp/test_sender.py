@@ -239,6 +239,46 @@ def test_a_domain_goes_out_in_a_labels() -> None:
     assert peer.heard[2:4] == ["RCPT TO:<ann@xn--bcher-kva.example>", "RCPT TO:<postmaster>"]
 
 
+# Addresses beyond ASCII
+
+UTF8 = {"EHLO": "250-mx\r\n250-8BITMIME\r\n250 SMTPUTF8"}
+JORG = Address("j\xf6rg", "b\xfccher.example")
+
+
+def test_an_address_beyond_ascii_goes_as_it_is_with_its_domain_in_a_labels() -> None:
+    peer = submitting(UTF8, Envelope(JORG, (ANN, JORG)))
+    raw = "j\xf6rg@xn--bcher-kva.example".encode().decode("latin-1")
+    assert peer.heard[1:4] == [f"MAIL FROM:<{raw}> SMTPUTF8", "RCPT TO:<ann@example.org>", f"RCPT TO:<{raw}>"]
+
+
+@pytest.mark.parametrize("envelope", [TO_ANN, Envelope(EVE, (Address("ann", "b\xfccher.example"),))])
+def test_smtputf8_is_asked_for_only_where_needed(envelope: Envelope) -> None:
+    assert submitting(UTF8, envelope).heard[1] == "MAIL FROM:<eve@example.com>"
+
+
+def test_a_header_beyond_ascii_needs_smtputf8_whatever_the_recipients() -> None:
+    envelope = Envelope(EVE, (ANN,), eight_bit=True, utf8_header=True)
+    assert submitting(UTF8, envelope).heard[1] == "MAIL FROM:<eve@example.com> BODY=8BITMIME SMTPUTF8"
+    refused = submitting({}, envelope)
+    assert refused.replies[0].startswith("553 5.6.7 the header has addresses beyond ASCII")
+    assert refused.heard == ["EHLO client.example"]
+
+
+def test_without_the_servers_offer_such_a_recipient_is_refused_alone() -> None:
+    peer = submitting({}, Envelope(EVE, (JORG, ANN)))
+    assert peer.replies == ["553 5.6.7 The server takes only addresses in ASCII", OK]
+
+
+def test_without_the_servers_offer_such_a_sender_is_everybodys_refusal() -> None:
+    assert submitting({}, Envelope(JORG, (ANN,))).replies == ["553 5.6.7 The server takes only addresses in ASCII"]
+
+
+@pytest.mark.parametrize("local", ["a\x85b", "a\u2028b", "a\udce9b", "a\r\nb"])
+def test_smtputf8_does_not_let_a_line_end_into_a_command(local: str) -> None:
+    peer = submitting(UTF8, Envelope(EVE, (Address(local, "example.org"), BOB)))
+    assert [reply[:9] for reply in peer.replies] == ["553 5.6.7", "250 2.0.0"]
+
+
 # Refusals
 
 
