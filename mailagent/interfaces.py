@@ -115,3 +115,10 @@ class IProvenLogin(ICredentials):
 
     username = Attribute("Whose password, as UTF-8 octets.")
     proven = Attribute("Whether the client has shown that it knows it.")
+
+
+class ILogins(Interface):
+    """What is known of somebody who has logged in."""
+
+    def addresses(name: str) -> tuple[Address, ...] | None:
+        """The addresses that are a user's beyond the name's own; C{None} if there is no such user any more."""

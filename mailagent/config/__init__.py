@@ -8,11 +8,14 @@ C{python -m mailagent.config} prints the reference.
 from mailagent.config.problems import ConfigError
 from mailagent.config.schema import (
     BUILT_IN,
+    AuthSettings,
     Config,
+    DirectorySettings,
     HostSettings,
     Limits,
     Listener,
     MailboxSettings,
+    SubmissionSettings,
     WhitelistSettings,
 )
 from mailagent.config.source import SEARCH, Overrides, load
@@ -21,13 +24,16 @@ from mailagent.config.values import user_key
 __all__ = [
     "BUILT_IN",
     "SEARCH",
+    "AuthSettings",
     "Config",
     "ConfigError",
+    "DirectorySettings",
     "HostSettings",
     "Limits",
     "Listener",
     "MailboxSettings",
     "Overrides",
+    "SubmissionSettings",
     "WhitelistSettings",
     "load",
     "user_key",

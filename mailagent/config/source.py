@@ -11,7 +11,7 @@ import attrs
 
 from mailagent.config import values
 from mailagent.config.problems import ConfigError, Path, Problem, dotted, printable
-from mailagent.config.schema import BUILT_IN, Config, MailboxSettings
+from mailagent.config.schema import BUILT_IN, Config, DirectorySettings, MailboxSettings
 from mailagent.config.structure import build
 
 #: Without a file named, the first of these that exists.
@@ -60,8 +60,15 @@ def load(path: str | None = None, overrides: Overrides | None = None, search: Se
     if problems:
         raise ConfigError(_line(problem, source, options) for problem in problems)
     base = os.path.dirname(file) if file else ""
-    mailboxes = MailboxSettings(values.Path(os.path.abspath(os.path.join(base, config.mailboxes.path))))
-    return attrs.evolve(config, source=os.path.abspath(file) if file else BUILT_IN, mailboxes=mailboxes)
+    mailboxes = MailboxSettings(_absolute(base, config.mailboxes.path))
+    users = config.directory.users
+    directory = DirectorySettings(_absolute(base, users) if users else None)
+    source = os.path.abspath(file) if file else BUILT_IN
+    return attrs.evolve(config, source=source, mailboxes=mailboxes, directory=directory)
+
+
+def _absolute(base: str, path: values.Path) -> values.Path:
+    return values.Path(os.path.abspath(os.path.join(base, path)))
 
 
 def built_in() -> dict[str, Any]:

@@ -28,7 +28,7 @@ from mailagent.directory.users_file import BadUsersFile, UsersFile
 from mailagent.directory.users_storage import Fingerprint, fingerprint, read_file
 from mailagent.directory.verifiers import ROUNDS, ScramVerifier, Verifier
 from mailagent.envelope.address import Address
-from mailagent.interfaces import IProvenLogin
+from mailagent.interfaces import ILogins, IProvenLogin
 
 #: Seconds during which the file is not looked at again.
 _FRESH = 1.0
@@ -90,7 +90,7 @@ class _Snapshot:
         return hmac.digest(self._cache_key, digest + user_key(name).encode(), "sha256")
 
 
-@implementer(ICredentialsChecker)
+@implementer(ICredentialsChecker, ILogins)
 class Users:
     """The users of one file; checks what they prove or send (C{ICredentialsChecker}).
 
@@ -144,10 +144,10 @@ class Users:
             return succeed(None)
         looking: Deferred[None] = Deferred()
         self._looking = looking
-        self._run(_look, self._path, self._seen).addCallbacks(self._take_up, self._keep).addBoth(self._done)
+        self._run(_look, self._path, self._seen).addCallbacks(self._found, self._keep).addBoth(self._done)
         return looking
 
-    def _take_up(self, found: tuple[Fingerprint, UsersFile | BadUsersFile] | None) -> None:
+    def _found(self, found: tuple[Fingerprint, UsersFile | BadUsersFile] | None) -> None:
         if found is None:
             return
         self._seen, file = found
@@ -155,6 +155,10 @@ class Users:
             for line in file.lines:
                 self._complain(line)
             return
+        self.take_up(file)
+
+    def take_up(self, file: UsersFile) -> None:
+        """From now on, these are the users."""
         if not file.secret and (self._snapshot is None or self._snapshot.file.secret):
             text = f"{self._path}: no #secret line, so names can be probed over a restart; mailagent user writes one"
             events.NOTICE(self._log, text=text)

@@ -29,6 +29,7 @@ from mailagent.interfaces import (
     IDirectory,
     IMailstore,
     ISessionFacts,
+    IStagedBody,
     MailboxUnwritable,
     NoSuchHost,
     NoSuchUser,
@@ -79,6 +80,7 @@ class Transaction:
     """
 
     _log = Logger()
+    _no_relay = _NO_RELAY
 
     def __init__(self, reception: Reception) -> None:
         self._reception = reception
@@ -141,7 +143,7 @@ class Transaction:
         except NoSuchUser:
             self._refuse(user, recipient, _NO_SUCH_USER)
         except NoSuchHost:
-            self._refuse(user, recipient, _NO_RELAY)
+            self._refuse(user, recipient, self._no_relay)
         except MailboxUnwritable:
             self._refuse(user, recipient, _UNWRITABLE)
         except Exception as error:
@@ -160,10 +162,13 @@ class Transaction:
     def _open_message(self, recipient: Address, mailboxes: tuple[Mailbox, ...]) -> RecipientMessage:
         if self._content is None:
             self._started = self._reception.seconds()
-            self._content = Content(self._reception.mailstore.stage(mailboxes[0]))
+            self._content = self._make_content(self._reception.mailstore.stage(mailboxes[0]))
         message = RecipientMessage(self, self._content, recipient, mailboxes, first=not self._messages)
         self._messages.append(message)
         return message
+
+    def _make_content(self, body: IStagedBody) -> Content:
+        return Content(body)
 
     def abandon(self) -> None:
         """Store nothing; safe to call again."""
@@ -190,7 +195,7 @@ class Transaction:
             _fail(outcomes, _LOCAL_ERROR)
             return
         size = content.body.size
-        committed = self._reception.mailstore.commit(self.id, self._copies(content.has_header), content.body)
+        committed = self._reception.mailstore.commit(self.id, self._copies(content), content.body)
         committed.addCallbacks(lambda _: self._stored(outcomes, size), lambda why: self._failed(outcomes, why))
 
     def _stored(self, outcomes: list[Deferred[str]], size: int) -> None:
@@ -222,10 +227,12 @@ class Transaction:
 
     # What is written ahead of it
 
-    def _copies(self, has_header: bool) -> list[Copy]:
+    def _copies(self, content: Content) -> list[Copy]:
         """A copy for every mailbox, each once, under the first recipient that led to it."""
         common = self._received()
-        if not has_header:
+        if content.has_header:
+            common += self._missing_fields(content)
+        else:
             common += header_for_text(
                 self._sender, self._recipients, self._reception.hostname, self.id, self._reception.seconds()
             )
@@ -237,6 +244,10 @@ class Transaction:
             Copy(mailbox, delivery_fields(self._sender, mailbox.owner, original) + common)
             for mailbox, original in originals.items()
         ]
+
+    def _missing_fields(self, content: Content) -> bytes:
+        """Fields that the message ought to have, has not, and is given."""
+        return b""
 
     def _received(self) -> bytes:
         return received(self._client, self._reception.hostname, self.id, self._recipients, self._reception.seconds())

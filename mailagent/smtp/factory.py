@@ -10,6 +10,7 @@ from twisted.mail import smtp
 from twisted.mail.interfaces import IMessageDeliveryFactory
 
 from mailagent.config import Limits
+from mailagent.smtp.login import Authentication
 from mailagent.smtp.session import Session
 
 #: Seconds for the last replies to leave after the time for open transactions is up.
@@ -22,13 +23,22 @@ class SessionFactory(smtp.SMTPFactory):
     @param deliveries: gives a fresh C{IMessageDelivery} to every MAIL.
     @param hostname: this server's name, for banner and replies.
     @param clock: for time-outs.
+    @ivar authentication: what logins are checked with; C{None}: there are none.
     """
 
     protocol = Session
     noisy = False
 
-    def __init__(self, deliveries: IMessageDeliveryFactory, hostname: str, limits: Limits, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        deliveries: IMessageDeliveryFactory,
+        hostname: str,
+        limits: Limits,
+        clock: IReactorTime,
+        authentication: Authentication | None = None,
+    ) -> None:
         super().__init__()
+        self.authentication = authentication
         self.domain = hostname.encode("ascii")
         self._deliveries = deliveries
         self._limits = limits
@@ -43,6 +53,7 @@ class SessionFactory(smtp.SMTPFactory):
             return None
         session: Session = super().buildProtocol(addr)
         session.deliveryFactory = self._deliveries
+        session.authentication = self.authentication
         session.limits = self._limits
         session.timeout = self._limits.idle_time
         session.callLater = self._clock.callLater  # type: ignore[method-assign, assignment]

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import ISSLTransport
 from twisted.mail import smtp
+from twisted.mail.interfaces import IMessageDeliveryFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -20,10 +22,11 @@ from mailagent.envelope.reply import Reply
 from mailagent.envelope.trace import Client
 from mailagent.interfaces import ISessionFacts, IStreamedMessage
 from mailagent.smtp import grammar, replies
-from mailagent.smtp.command_buffer import CommandBuffer
+from mailagent.smtp.command_buffer import CommandBuffer, LineFault
 from mailagent.smtp.exchange import Exchange
 from mailagent.smtp.grammar import SyntaxFault
 from mailagent.smtp.incoming import IncomingMessage
+from mailagent.smtp.login import Authentication, Login
 from mailagent.smtp.paths import Path
 from mailagent.smtp.peer import tls_phrase
 from mailagent.smtp.verbs import BARE_VERBS, State, Verb, illegal
@@ -43,7 +46,10 @@ class Session(Exchange):
     @ivar peer: who is at the other end.
     @ivar seconds: tells the time, in seconds from some moment.
     @ivar ended: called with the session when its connection is gone.
+    @ivar authentication: what logins are checked with; C{None} where there are none.
     """
+
+    authentication: Authentication | None = None
 
     def __init__(self, chal: Any = None, contextFactory: Any = None) -> None:
         super().__init__(chal, contextFactory)
@@ -53,13 +59,22 @@ class Session(Exchange):
         self._rcpt_count = 0
         self._helo_name = b""
         self._extended = False
+        self._login: Login | None = None
+        self._without_login: tuple[Any, Any] | None = None
+        self._after_auth = False
 
     @property
     def client(self) -> Client:
         """Who is at the other end, as of now (L{ISessionFacts})."""
         tls = tls_phrase(self.transport)
         protocol = ("ESMTP" if self._extended else "SMTP") + ("S" if tls and self._extended else "")
-        return Client(self.peer.address, self._helo_name.decode("ascii", "replace"), protocol, tls)
+        protocol += "A" if self.login_name else ""
+        return Client(self.peer.address, self._helo_name.decode("ascii", "replace"), protocol, tls, self.login_name)
+
+    @property
+    def login_name(self) -> str:
+        """The name the client has logged in with; C{""} before."""
+        return self._login.name if self._login else ""
 
     @property
     def _helo_pair(self) -> tuple[bytes | None, bytes]:
@@ -72,11 +87,15 @@ class Session(Exchange):
         return self._state.in_transaction
 
     def _command(self, line: bytes) -> None:
+        if self._login is not None and self._login.expects_response:
+            self._go_on_with_login(self._login.respond, line)
+            return
         command = grammar.parse_command(line)
         verb = command.verb
-        if verb is None:
-            self._refuse(command.word, replies.UNKNOWN_COMMAND)
+        if verb is None:  # behind a refused AUTH it may be a password
+            self._refuse("?" if self._after_auth else command.word, replies.UNKNOWN_COMMAND)
             return
+        self._after_auth = verb is Verb.AUTH
         refusal = illegal(self._state, verb)
         if refusal is None and verb in BARE_VERBS and command.argument:
             refusal = replies.NO_ARGUMENT
@@ -121,6 +140,8 @@ class Session(Exchange):
         }
         if self.canStartTLS and not self.startedTLS:
             offered[b"STARTTLS"] = None
+        if self.authentication is not None and self._login_is_safe:
+            offered[b"AUTH"] = [name.encode() for name in self.authentication.offer()]
         return offered
 
     def do_RSET(self, rest: bytes) -> None:
@@ -145,7 +166,9 @@ class Session(Exchange):
         self._reply(Reply(214, "2.0.0", f"Syntax: {verbs[0].value}") if verbs else replies.NO_SUCH_TOPIC)
 
     def _implemented(self) -> list[Verb]:
-        absent = {Verb.EXPN, Verb.AUTH, Verb.BDAT}
+        absent = {Verb.EXPN, Verb.BDAT}
+        if self.authentication is None or not self._login_is_safe:
+            absent.add(Verb.AUTH)
         if not self.canStartTLS:
             absent.add(Verb.STARTTLS)
         return [verb for verb in Verb if verb not in absent]
@@ -153,7 +176,7 @@ class Session(Exchange):
     def do_EXPN(self, rest: bytes) -> None:
         raise SyntaxFault(replies.NOT_IMPLEMENTED)
 
-    do_AUTH = do_BDAT = do_EXPN
+    do_BDAT = do_EXPN
 
     def do_STARTTLS(self, rest: bytes) -> None:
         """RFC 3207. What came in the clear with the command or before it is forgotten (CVE-2011-0411)."""
@@ -164,9 +187,74 @@ class Session(Exchange):
         self._input = CommandBuffer()
         self._helo_name = b""
         self._reset()
+        self._log_out()
         self._state = State.START
         self.startedTLS = True
         self.transport.startTLS(self.ctx)
+
+    # Logging in (RFC 4954): the dialogue is L{Login}'s; what it gives replaces the delivery
+
+    @property
+    def _login_is_safe(self) -> bool:
+        """Whether a password may be sent: over TLS, or on loopback where that was allowed."""
+        allowed = self.authentication is not None and self.authentication.plaintext_loopback
+        return ISSLTransport.providedBy(self.transport) or (allowed and self.peer.local)
+
+    def do_AUTH(self, rest: bytes) -> None:
+        if self.authentication is None:
+            raise SyntaxFault(replies.NOT_IMPLEMENTED)
+        if not self._login_is_safe:
+            raise SyntaxFault(replies.TLS_NEEDED)
+        if self.login_name:
+            raise SyntaxFault(replies.LOGGED_IN_ALREADY)
+        mechanism, initial = grammar.parse_auth(rest)
+        self._login = login = Login(self.authentication, self.peer)
+        self._go_on_with_login(lambda response: login.begin(mechanism, response), initial)
+
+    def _go_on_with_login(self, step: Callable[[Any], Deferred[Reply]], response: bytes | None) -> None:
+        """Take one step, unless the client did not wait for the last one's answer: what it sent is no response."""
+        if len(self._input):
+            self._close(replies.OUT_OF_STEP)
+        else:
+            self._decide(step(response), self._login_answered)
+
+    def _login_answered(self, reply: Reply) -> None:
+        if len(self._input):
+            self._close(replies.OUT_OF_STEP)
+        elif reply.code == 421:
+            self._close(reply)
+        elif not reply.positive:
+            self._refuse("AUTH", reply)
+        else:
+            self._take_login()
+            self._reply(reply)
+
+    def _take_login(self) -> None:
+        if self._login is None or self._login.avatar is None:
+            return
+        self._without_login = (self.deliveryFactory, self.delivery)
+        interface, avatar, self._onLogout = self._login.avatar
+        factory = interface is IMessageDeliveryFactory
+        self.deliveryFactory, self.delivery = (avatar, None) if factory else (None, avatar)
+        self.authenticated = True
+
+    def _log_out(self) -> None:
+        if self._without_login is not None:
+            self.deliveryFactory, self.delivery = self._without_login
+            self._without_login = None
+        self.authenticated = False
+        if self._onLogout:
+            self._onLogout()
+            self._onLogout = None
+        self._login = None
+
+    def _line_fault(self, fault: LineFault) -> None:
+        if self._login is None or not self._login.expects_response:
+            super()._line_fault(fault)
+            return
+        self._login.give_up()
+        too_long = fault in (LineFault.TOO_LONG, LineFault.FLOOD)
+        self._refuse("AUTH", replies.RESPONSE_TOO_LONG if too_long else replies.MALFORMED_RESPONSE)
 
     # A transaction
 

@@ -1,0 +1,1 @@
+"""C{mailagent}: the command for those who run the server. Wiring only: each command is in a module of its own."""

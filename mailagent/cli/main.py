@@ -1,0 +1,23 @@
+"""The C{mailagent} command.
+
+Exit statuses: 0 done, 1 not done (one line on standard error says why), 2 wrong use. A secret is never an argument.
+"""
+
+from __future__ import annotations
+
+import click
+
+from mailagent import __version__
+from mailagent.cli.user import user
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mailagent")
+def main() -> None:
+    """Look after a mailagent server.
+
+    The server itself is "twistd mailagent", the mail client "twistd mailclient".
+    """
+
+
+main.add_command(user)
