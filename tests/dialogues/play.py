@@ -15,7 +15,12 @@ from tests.memory_server import STRANGER, MemoryServer
 FOLDER = Path(__file__).parent
 #: Who may log in where a conversation says "users"; everybody's password is "secret".
 _SECRET = ScramVerifier.make("secret", b"0123456789abcdef", 4096)
-USERS = UsersFile.parse(b"").adding("ann", _SECRET).adding("user1", _SECRET, ["info@partner.example"])
+USERS = (
+    UsersFile.parse(b"")
+    .with_secret(b"0123456789abcdef")
+    .adding("ann", _SECRET)
+    .adding("user1", _SECRET, ["info@partner.example"])
+)
 
 
 @attrs.frozen
