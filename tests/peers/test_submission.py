@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mailagent.directory import verifiers
 from tests import programs
 from tests.peers.conftest import StartServer
 from tests.peers.mail import new
@@ -126,3 +127,15 @@ def test_a_running_server_takes_up_new_users_and_passwords(server: Server, tmp_p
     assert sends(server, ("user1", "changed"), USER1, USER1) == 250
     assert sends(server, ("user1", "secret"), USER1, USER1) == 535
     server.stop()
+
+
+@pytest.mark.requires("doveadm")
+def test_dovecot_and_we_check_each_others_hashes(tmp_path: Path) -> None:
+    def doveadm(*words: str) -> str:
+        return run([programs.path("doveadm"), "-c", "/dev/null", "pw", *words, "-p", "secret"]).strip()
+
+    mailagent(tmp_path, "user", "add", "ann", "--users", "users", password="secret\n")
+    ours = (tmp_path / "users").read_text().split("ann:")[1].strip()
+    assert "(verified)" in doveadm("-t", ours)
+    for scheme in ("SCRAM-SHA-256", "SHA512-CRYPT", "BLF-CRYPT"):
+        assert verifiers.read(doveadm("-s", scheme)).check(b"secret")
