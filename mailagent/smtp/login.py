@@ -97,10 +97,10 @@ class Login:
         await self._authentication.refresh()
         if mechanism not in self._authentication.offer():
             return replies.UNKNOWN_MECHANISM
+        self._mechanism = mechanism
         limited = self._authentication.limits.refusal(self._peer.address, "")
         if limited is not None:
-            return limited
-        self._mechanism = mechanism
+            return self._told("", limited)
         exchange: Exchange = self._authentication.mechanisms[mechanism]()
         if initial is None:
             return self._ask(exchange)
@@ -127,7 +127,7 @@ class Login:
             return self._unavailable(error)
         limited = self._authentication.limits.refusal(self._peer.address, _name(exchange))
         if limited is not None:
-            return self._told(exchange, limited)
+            return self._told(_name(exchange), limited)
         if exchange.moreChallenges():
             return self._ask(exchange)
         return await self._check(exchange)
@@ -148,14 +148,12 @@ class Login:
 
     async def _failed(self, exchange: Exchange) -> Reply:
         seconds = self._authentication.limits.failed(self._peer.address, _name(exchange))
-        self._told(exchange, replies.LOGIN_FAILED)
+        self._told(_name(exchange), replies.LOGIN_FAILED)
         await self._authentication.pause(seconds)
         return replies.LOGIN_FAILED
 
-    def _told(self, exchange: Exchange, reply: Reply) -> Reply:
-        events.LOGIN_FAILED(
-            self._log, peer=str(self._peer), name=_name(exchange), mechanism=self._mechanism, reply=str(reply)
-        )
+    def _told(self, name: str, reply: Reply) -> Reply:
+        events.LOGIN_FAILED(self._log, peer=str(self._peer), name=name, mechanism=self._mechanism, reply=str(reply))
         return reply
 
     def _unavailable(self, error: Exception) -> Reply:

@@ -216,6 +216,14 @@ def test_failures_wait_longer_each_time_whoever_is_tried() -> None:
     assert server.pauses == [1.0, 2.0]
 
 
+def test_a_network_shut_out_is_told_in_the_log(events: Events) -> None:
+    server = MemoryServer(users=USERS)
+    for _ in range(3):
+        connect(server).send(plain("ann", "wrong"))
+    assert codes(connect(server).send(plain())) == ["421 4.7.0"]
+    assert [event["reply"][:3] for event in events if event.get("event") == "login_failed"] == ["535"] * 3 + ["421"]
+
+
 def test_the_log_has_names_escaped_and_no_passwords(events: Events) -> None:
     connection = connect(MemoryServer(users=USERS))
     connection.send(plain("a\x1bn\n", "hunter2"))
