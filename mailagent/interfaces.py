@@ -120,5 +120,8 @@ class IProvenLogin(ICredentials):
 class ILogins(Interface):
     """What is known of somebody who has logged in."""
 
+    def refresh() -> Deferred[None]:
+        """Take up what has changed; fires when that is done, and does not fail."""
+
     def addresses(name: str) -> tuple[Address, ...] | None:
         """The addresses that are a user's beyond the name's own; C{None} if there is no such user any more."""

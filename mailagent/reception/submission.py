@@ -65,6 +65,7 @@ class Submission:
 
     async def refusal(self, sender: Address | None) -> Reply | None:
         """Why this user may not send as C{sender}, if so."""
+        await self.realm.logins.refresh()
         addresses = self.realm.logins.addresses(self.name)
         if addresses is None:
             return _GONE

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.cred.portal import IRealm
+from twisted.internet.defer import Deferred, succeed
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 from zope.interface.verify import verifyObject
 
@@ -81,11 +82,17 @@ def test_by_setting_anybody_sends_as_anybody() -> None:
     assert may_send_as(connection, "bob@elsewhere.example")
 
 
-def test_who_was_deleted_sends_no_more() -> None:
+def test_who_was_deleted_sends_no_more_not_even_in_an_open_session(monkeypatch: pytest.MonkeyPatch) -> None:
     server = MemoryServer(users=USERS)
     connection = logged_in(server)
-    assert server.logins is not None
-    server.logins.take_up(USERS.removing("ann"))
+    logins = server.logins
+    assert logins is not None
+
+    def refresh() -> Deferred[None]:
+        logins.take_up(USERS.removing("ann"))
+        return succeed(None)
+
+    monkeypatch.setattr(logins, "refresh", refresh)
     assert not may_send_as(connection, "ann@example.org")
 
 
