@@ -191,7 +191,7 @@ class Exchange(smtp.ESMTP):
         if line is None:
             return False
         if isinstance(line, LineFault):
-            self._refuse(line.name, replies.LINE_FAULTS[line])
+            self._line_fault(line)
         else:
             self._command(line)
         return True
@@ -199,6 +199,10 @@ class Exchange(smtp.ESMTP):
     def _command(self, line: bytes) -> None:
         """Carry out one command line."""
         raise NotImplementedError
+
+    def _line_fault(self, fault: LineFault) -> None:
+        """Answer what came instead of a line."""
+        self._refuse(fault.name, replies.LINE_FAULTS[fault])
 
     def _content_taken(self, reply: Reply) -> None:
         """Answer the end of the content."""

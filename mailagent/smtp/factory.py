@@ -18,6 +18,7 @@ from twisted.mail.interfaces import IMessageDeliveryFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
 from mailagent.config import Limits
+from mailagent.smtp.login import Authentication
 from mailagent.smtp.role import Role
 from mailagent.smtp.session import Session
 
@@ -57,6 +58,7 @@ class SessionFactory(smtp.SMTPFactory):
     @param clock: for time-outs.
     @param tls: makes the TLS connections; without one, there is neither STARTTLS nor a listener with implicit TLS.
     @ivar limits: what sessions that begin from now on may ask for.
+    @ivar authentication: what logins are checked with; C{None}: there are none.
     """
 
     protocol = Session
@@ -69,8 +71,10 @@ class SessionFactory(smtp.SMTPFactory):
         limits: Limits,
         clock: IReactorTime,
         tls: IOpenSSLServerConnectionCreator | None = None,
+        authentication: Authentication | None = None,
     ) -> None:
         super().__init__()
+        self.authentication = authentication
         self.domain = hostname.encode("ascii")
         self._deliveries = deliveries
         self.limits = limits
@@ -86,6 +90,7 @@ class SessionFactory(smtp.SMTPFactory):
             return None
         session: Session = super().buildProtocol(addr)
         session.deliveryFactory = self._deliveries
+        session.authentication = self.authentication
         session.ctx = self._tls
         session.limits = self.limits
         session.timeout = self.limits.idle_time

@@ -27,6 +27,16 @@ NO_ARGUMENT = Reply(501, "5.5.4", "This command takes no argument")
 ARGUMENT_NEEDED = Reply(501, "5.5.4", "This command takes an argument")
 NO_SUCH_TOPIC = Reply(504, "5.5.4", "No help on that")
 UTF8_NOT_OFFERED = Reply(553, "5.6.7", "Non-ASCII addresses are not taken here")
+LOGGED_IN = Reply(235, "2.7.0", "Logged in")
+LOGIN_FAILED = Reply(535, "5.7.8", "Wrong name or password")
+LOGIN_UNAVAILABLE = Reply(454, "4.7.0", "Logins cannot be checked now, try again later")
+LOGIN_CANCELLED = Reply(501, "5.7.0", "Cancelled")
+LOGGED_IN_ALREADY = Reply(503, "5.5.1", "Logged in already")
+UNKNOWN_MECHANISM = Reply(504, "5.5.4", "Mechanism not known here")
+MALFORMED_RESPONSE = Reply(501, "5.5.2", "Not base64, or not what the mechanism asks for")
+RESPONSE_TOO_LONG = Reply(500, "5.5.6", "Response too long")
+TLS_NEEDED = Reply(538, "5.7.11", "Passwords are taken over TLS only; say STARTTLS first")
+OUT_OF_STEP = Reply(554, "5.5.0", "You did not wait for the answer (RFC 2920), closing")
 
 LINE_FAULTS = {
     LineFault.TOO_LONG: Reply(500, "5.5.2", "Command line too long"),

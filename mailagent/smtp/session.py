@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.interfaces import ISSLTransport
 from twisted.mail import smtp
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -22,17 +21,16 @@ from mailagent.envelope.trace import Client
 from mailagent.interfaces import ISessionFacts, IStreamedMessage
 from mailagent.smtp import grammar, replies
 from mailagent.smtp.command_buffer import CommandBuffer
-from mailagent.smtp.exchange import Exchange
 from mailagent.smtp.grammar import SyntaxFault
 from mailagent.smtp.incoming import IncomingMessage
 from mailagent.smtp.paths import Path
 from mailagent.smtp.peer import tls_phrase
-from mailagent.smtp.role import MX
+from mailagent.smtp.session_auth import SessionAuth
 from mailagent.smtp.verbs import BARE_VERBS, State, Verb, illegal
 
 
 @implementer(ISessionFacts)
-class Session(Exchange):
+class Session(SessionAuth):
     """An C{smtp.ESMTP} with its own machinery.
 
     These inherited attributes and methods keep their meaning: C{host}, C{timeout} (seconds of idleness),
@@ -47,9 +45,8 @@ class Session(Exchange):
     @ivar peer: who is at the other end.
     @ivar seconds: tells the time, in seconds from some moment.
     @ivar ended: called with the session when its connection is gone.
+    @ivar authentication: what logins are checked with; C{None} where there are none.
     """
-
-    role = MX
 
     def __init__(self, chal: Any = None, contextFactory: Any = None) -> None:
         super().__init__(chal, contextFactory)
@@ -64,13 +61,10 @@ class Session(Exchange):
     def client(self) -> Client:
         """Who is at the other end, as of now (L{ISessionFacts})."""
         tls = tls_phrase(self.transport)
-        protocol = ("ESMTP" if self._extended else "SMTP") + ("S" if tls and self._extended else "")
-        return Client(self.peer.address, self._helo_name.decode("ascii", "replace"), protocol, tls)
-
-    @property
-    def encrypted(self) -> bool:
-        """Whether the session runs over TLS, from the first octet or since STARTTLS."""
-        return self.startedTLS or ISSLTransport.providedBy(self.transport)
+        protocol = "SMTP"
+        if self._extended:
+            protocol = "ESMTP" + ("S" if tls else "") + ("A" if self.login_name else "")
+        return Client(self.peer.address, self._helo_name.decode("ascii", "replace"), protocol, tls, self.login_name)
 
     @property
     def _helo_pair(self) -> tuple[bytes | None, bytes]:
@@ -83,12 +77,14 @@ class Session(Exchange):
         return self._state.in_transaction
 
     def _command(self, line: bytes) -> None:
+        if self._takes_response(line):
+            return
         command = grammar.parse_command(line)
         verb = command.verb
         if verb is None:
             self._refuse("unknown", replies.UNKNOWN_COMMAND)
             return
-        refusal = self.role.refusal(verb, encrypted=self.encrypted, authenticated=self.authenticated)
+        refusal = self.role.refusal(verb, encrypted=self.confidential, authenticated=self.authenticated)
         refusal = refusal or illegal(self._state, verb)
         if refusal is None and verb in BARE_VERBS and command.argument:
             refusal = replies.NO_ARGUMENT
@@ -133,6 +129,8 @@ class Session(Exchange):
         }
         if self.canStartTLS and not self.encrypted:
             offered[b"STARTTLS"] = None
+        if self._login_mechanisms:
+            offered[b"AUTH"] = self._login_mechanisms
         return offered
 
     def do_RSET(self, rest: bytes) -> None:
@@ -157,7 +155,9 @@ class Session(Exchange):
         self._reply(Reply(214, "2.0.0", f"Syntax: {verbs[0].value}") if verbs else replies.NO_SUCH_TOPIC)
 
     def _implemented(self) -> list[Verb]:
-        absent = {Verb.EXPN, Verb.AUTH, Verb.BDAT}
+        absent = {Verb.EXPN, Verb.BDAT}
+        if not self._login_mechanisms:
+            absent.add(Verb.AUTH)
         if not self.canStartTLS:
             absent.add(Verb.STARTTLS)
         return [verb for verb in Verb if verb not in absent]
@@ -165,7 +165,7 @@ class Session(Exchange):
     def do_EXPN(self, rest: bytes) -> None:
         raise SyntaxFault(replies.NOT_IMPLEMENTED)
 
-    do_AUTH = do_BDAT = do_EXPN
+    do_BDAT = do_EXPN
 
     def do_STARTTLS(self, rest: bytes) -> None:
         """RFC 3207. What came in the clear with the command or before it is forgotten (CVE-2011-0411)."""
@@ -176,6 +176,7 @@ class Session(Exchange):
         self._input = CommandBuffer()
         self._helo_name = b""
         self._reset()
+        self._log_out()
         self._state = State.START
         self.startedTLS = True
         self.transport.startTLS(self.ctx)

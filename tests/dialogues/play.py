@@ -8,9 +8,20 @@ from typing import Any
 
 import attrs
 
+from mailagent.directory.users_file import UsersFile
+from mailagent.directory.verifiers import ScramVerifier
+from mailagent.smtp.role import ROLES, Role
 from tests.memory_server import STRANGER, MemoryServer
 
 FOLDER = Path(__file__).parent
+#: Who may log in where a conversation says "users"; everybody's password is "secret".
+_SECRET = ScramVerifier.make("secret", b"0123456789abcdef", 4096)
+USERS = (
+    UsersFile.parse(b"")
+    .with_secret(b"0123456789abcdef")
+    .adding("ann", _SECRET)
+    .adding("user1", _SECRET, ["info@partner.example"])
+)
 
 
 @attrs.frozen
@@ -30,6 +41,10 @@ class Dialogue:
     peer: str = STRANGER
     limits: dict[str, Any] = attrs.field(factory=dict)
     stored: dict[str, int] = attrs.field(factory=dict)
+    users: UsersFile | None = None
+    role: Role | None = None
+    lockstep: bool = False
+    whole: bool = False
 
 
 def dialogues() -> Iterator[Dialogue]:
@@ -56,6 +71,14 @@ def read(name: str, text: str) -> Dialogue:
             turns[-1][1].append(rest)
         elif mark == "peer":
             dialogue = attrs.evolve(dialogue, peer=rest)
+        elif mark == "users":
+            dialogue = attrs.evolve(dialogue, users=USERS)
+        elif mark == "role":
+            dialogue = attrs.evolve(dialogue, role=ROLES[rest])
+        elif mark == "lockstep":
+            dialogue = attrs.evolve(dialogue, lockstep=True)
+        elif mark == "whole":
+            dialogue = attrs.evolve(dialogue, whole=True)
         elif mark == "limit":
             dialogue.limits[rest.split()[0]] = int(rest.split()[1])
         elif mark == "=":
@@ -67,7 +90,9 @@ def read(name: str, text: str) -> Dialogue:
 
 def hold(dialogue: Dialogue, segments: Callable[[bytes], list[bytes]]) -> None:
     """Hold a conversation, each turn cut into segments, and check every reply and mailbox."""
-    server = MemoryServer(**dialogue.limits)
+    if dialogue.whole:
+        segments = _uncut
+    server = MemoryServer(users=dialogue.users, role=dialogue.role, **dialogue.limits)
     connection = server.connect(dialogue.peer)
     for turn in dialogue.turns:
         got = connection.received()
@@ -77,9 +102,15 @@ def hold(dialogue: Dialogue, segments: Callable[[bytes], list[bytes]]) -> None:
     _check_stored(dialogue, server)
 
 
+def _uncut(said: bytes) -> list[bytes]:
+    return [said]
+
+
 def hold_at_once(dialogue: Dialogue) -> None:
-    """The same, with everything the client ever says sent in one segment."""
-    server = MemoryServer(**dialogue.limits)
+    """The same, with everything the client ever says sent in one segment, unless it must wait for answers."""
+    if dialogue.lockstep:
+        return
+    server = MemoryServer(users=dialogue.users, role=dialogue.role, **dialogue.limits)
     connection = server.connect(dialogue.peer)
     said = b"".join(turn.said for turn in dialogue.turns)
     got = connection.received() + connection.send(said)
