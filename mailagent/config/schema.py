@@ -97,7 +97,7 @@ class Listener:
         metadata=_doc(
             "What the listener is for: `mx` receives mail for our own hosts (port 25), `submission` takes mail from "
             "our users after STARTTLS and login (port 587), `submissions` the same with TLS from the first octet "
-            "(port 465)."
+            "(port 465). The latter two need `directory.users`."
         ),
     )
 
@@ -175,7 +175,7 @@ class AuthSettings:
 
     plaintext_loopback: Switch = attrs.field(
         default=Switch(False),
-        metadata=_doc("Whether clients on this machine may log in without TLS; nobody else ever may."),
+        metadata=_doc("Whether clients on this machine may log in and send without TLS; nobody else ever may."),
     )
     failures: Count = attrs.field(
         default=Count(10),
