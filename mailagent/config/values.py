@@ -25,6 +25,7 @@ Role = NewType("Role", str)
 Count = NewType("Count", int)
 Size = NewType("Size", int)
 Duration = NewType("Duration", float)
+Switch = NewType("Switch", bool)
 
 ROLES = ("mx",)
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -93,6 +94,13 @@ def count(value: object) -> int:
     return value
 
 
+def switch(value: object) -> bool:
+    """Yes or no."""
+    if not isinstance(value, bool):
+        raise ValueError("neither true nor false")
+    return value
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("not a string")
@@ -140,4 +148,5 @@ KINDS: Mapping[Any, Kind] = {
         units.duration,
         lambda seconds: f'"{units.duration_text(seconds)}"',
     ),
+    Switch: Kind("a switch", "true or false", switch, lambda on: "true" if on else "false"),
 }

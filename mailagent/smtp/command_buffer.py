@@ -59,6 +59,11 @@ class CommandBuffer:
         return octets.replace(b"\n", b"\r\n") if self._newline_is_line_end else octets
 
     @property
+    def speaks_newlines(self) -> bool:
+        """Whether LF ends a line in this session."""
+        return self._newline_is_line_end
+
+    @property
     def awaits_first_line(self) -> bool:
         """Whether nothing was taken yet and an LF has arrived: the moment to ask for L{allow_newlines}."""
         return self._fresh and b"\n" in self._octets

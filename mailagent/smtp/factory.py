@@ -10,6 +10,9 @@ from twisted.mail import smtp
 from twisted.mail.interfaces import IMessageDeliveryFactory
 
 from mailagent.config import Limits
+from mailagent.envelope.reply import Reply
+from mailagent.smtp.admission import Admission
+from mailagent.smtp.budget import Budget
 from mailagent.smtp.session import Session
 
 #: Seconds for the last replies to leave after the time for open transactions is up.
@@ -33,6 +36,9 @@ class SessionFactory(smtp.SMTPFactory):
         self._deliveries = deliveries
         self._limits = limits
         self._clock = clock
+        self._budget = Budget(limits.memory)
+        self._admission = Admission()
+        self._admitted: set[Session] = set()
         self._drained: Deferred[None] | None = None
         self._deadline: IDelayedCall | None = None
         self.sessions: set[Session] = set()
@@ -47,6 +53,8 @@ class SessionFactory(smtp.SMTPFactory):
         session.timeout = self._limits.idle_time
         session.callLater = self._clock.callLater  # type: ignore[method-assign, assignment]
         session.seconds = self._clock.seconds
+        session.budget = self._budget
+        session.admit = self._admit
         session.ended = self._ended
         self.sessions.add(session)
         return session
@@ -81,8 +89,17 @@ class SessionFactory(smtp.SMTPFactory):
             session.transport.abortConnection()
         self._finish()
 
+    def _admit(self, session: Session) -> Reply | None:
+        refusal = self._admission.enter(session.peer, self._limits)
+        if refusal is None:
+            self._admitted.add(session)
+        return refusal
+
     def _ended(self, session: Any) -> None:
         self.sessions.discard(session)
+        if session in self._admitted:
+            self._admitted.discard(session)
+            self._admission.leave(session.peer)
         if not self.sessions:
             self._finish()
 

@@ -15,25 +15,28 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailagent import log as events
+from mailagent.config import Limits
 from mailagent.envelope.reply import Reply
 from mailagent.interfaces import IStreamedMessage
 from mailagent.smtp import replies
 from mailagent.smtp.content import ContentDecoder
+from mailagent.smtp.header_watch import HeaderWatch
 
 
 class IncomingMessage:
     """The content on its way in.
 
     @param messages: C{IMessage} providers, one a recipient.
-    @param size_limit: octets, as SIZE counts them.
+    @param limits: how large the message and its header may be, and through how many hosts it may have come.
     """
 
     _log = Logger()
 
-    def __init__(self, messages: Sequence[Any], size_limit: int) -> None:
+    def __init__(self, messages: Sequence[Any], limits: Limits) -> None:
         self._messages = list(messages)
-        self._limit = size_limit
+        self._limits = limits
         self._decoder = ContentDecoder()
+        self._header = HeaderWatch()
         self._refusal: Reply | None = None
         streamed = [message for message in messages if IStreamedMessage.providedBy(message)]
         plain = [message for message in messages if not IStreamedMessage.providedBy(message)]
@@ -48,7 +51,7 @@ class IncomingMessage:
             feeding more.
         """
         content, rest = self._decoder.feed(octets)
-        self._judge()
+        self._judge(content)
         waits = self._write(content) if content and self._refusal is None else []
         return rest, DeferredList(waits) if waits else None
 
@@ -73,13 +76,21 @@ class IncomingMessage:
             except Exception as error:
                 events.ERROR(self._log, what="discarding a message", reason=repr(error))
 
-    def _judge(self) -> None:
-        if self._refusal is None and self._decoder.bare_line_end:
-            self._refusal = replies.BARE_LINE_END
-        if self._refusal is None and self._decoder.size > self._limit:
-            self._refusal = replies.TOO_LARGE
+    def _judge(self, content: bytes) -> None:
+        self._header.feed(content)
+        if self._refusal is None:
+            self._refusal = self._fault()
         if self._refusal is not None:
             self.abandon()
+
+    def _fault(self) -> Reply | None:
+        if self._decoder.bare_line_end:
+            return replies.BARE_LINE_END
+        if self._decoder.size > self._limits.message_size:
+            return replies.TOO_LARGE
+        if self._header.total > self._limits.header_size:
+            return replies.HEADER_TOO_LARGE
+        return replies.TOO_MANY_HOPS if self._header.hops > self._limits.hops else None
 
     def _write(self, content: bytes) -> list[Deferred[Any]]:
         waits = []

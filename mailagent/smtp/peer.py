@@ -32,6 +32,13 @@ class Peer:
         """Whether the peer is on this machine: loopback or a local socket."""
         return not self.address or ipaddress.ip_address(self.address).is_loopback
 
+    @property
+    def network(self) -> str:
+        """What one client commands: an IPv4 address, or an IPv6 /64 in the form C{2001:db8::/64}."""
+        if ":" not in self.address:
+            return self.address
+        return str(ipaddress.ip_network((self.address.partition("%")[0], 64), strict=False))
+
     def __str__(self) -> str:
         if not self.address:
             return "local socket"

@@ -26,7 +26,7 @@ from mailagent.smtp.grammar import SyntaxFault
 from mailagent.smtp.incoming import IncomingMessage
 from mailagent.smtp.paths import Path
 from mailagent.smtp.peer import tls_phrase
-from mailagent.smtp.verbs import BARE_VERBS, State, Verb, illegal
+from mailagent.smtp.verbs import BARE_VERBS, HTTP_VERBS, LAST_IN_GROUP, State, Verb, illegal
 
 
 @implementer(ISessionFacts)
@@ -50,7 +50,7 @@ class Session(Exchange):
         self._state = State.START
         self._recipients: list[Callable[[], Any]] = []
         self._users: list[smtp.User] = []
-        self._rcpt_count = 0
+        self._rcpt_count = self._session_rcpt_count = 0
         self._helo_name = b""
         self._extended = False
 
@@ -75,7 +75,9 @@ class Session(Exchange):
         command = grammar.parse_command(line)
         verb = command.verb
         if verb is None:
-            self._refuse(command.word, replies.UNKNOWN_COMMAND)
+            self._refuse(command.word, replies.NOT_HTTP if command.word in HTTP_VERBS else replies.UNKNOWN_COMMAND)
+            return
+        if self._must_wait(verb) and self._ahead_of_answer(verb.name):
             return
         refusal = illegal(self._state, verb)
         if refusal is None and verb in BARE_VERBS and command.argument:
@@ -87,6 +89,10 @@ class Session(Exchange):
                 refusal = fault.reply
         if refusal is not None:
             self._refuse(verb.name, refusal)
+
+    def _must_wait(self, verb: Verb) -> bool:
+        greeting = verb in (Verb.HELO, Verb.EHLO) and not self.limits.pipelined_greeting
+        return greeting or verb in LAST_IN_GROUP
 
     # Commands without a decision
 
@@ -190,7 +196,11 @@ class Session(Exchange):
         if self._rcpt_count >= self.limits.recipients:
             self._reply(replies.TOO_MANY_RECIPIENTS)
             return
+        if self._session_rcpt_count >= self.limits.recipients_per_session:
+            self._reply(replies.TOO_MANY_RECIPIENTS_HERE)
+            return
         self._rcpt_count += 1
+        self._session_rcpt_count += 1
         user = smtp.User(Path(recipient, self.host), self._helo_pair, self, self._from)
         self._decide(maybeDeferred(self.validateTo, user), lambda message: self._recipient_accepted(user, message))
 
@@ -213,11 +223,11 @@ class Session(Exchange):
             for user, make_message in zip(self._users, self._recipients, strict=True):
                 messages.append(self._message(user, make_message))
         except Exception:
-            IncomingMessage(messages, 0).abandon()
+            IncomingMessage(messages, self.limits).abandon()
             self._reset()
             self._reply_to_failure(Failure())
             return
-        self._incoming = IncomingMessage(messages, self.limits.message_size)
+        self._incoming = IncomingMessage(messages, self.limits)
         self._reply(replies.START_CONTENT)
 
     def _message(self, user: smtp.User, make_message: Callable[[], Any]) -> Any:

@@ -70,6 +70,10 @@ _ILLEGAL: Mapping[Verb, Mapping[State, Reply]] = MappingProxyType(
         Verb.AUTH: _BETWEEN_TRANSACTIONS,
     }
 )
+#: What must end a group of pipelined commands, for its answer decides what comes next (RFC 2920 section 3.1).
+LAST_IN_GROUP = frozenset({Verb.DATA, Verb.STARTTLS, Verb.AUTH})
+#: What a browser says, or a web page that makes a browser speak to us.
+HTTP_VERBS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PRI", "PUT", "TRACE"})
 #: What takes no argument; giving one is C{501 5.5.4}.
 BARE_VERBS = frozenset({Verb.DATA, Verb.RSET, Verb.QUIT, Verb.STARTTLS})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ def read(name: str, text: str) -> Dialogue:
         elif mark == "peer":
             dialogue = attrs.evolve(dialogue, peer=rest)
         elif mark == "limit":
-            dialogue.limits[rest.split()[0]] = int(rest.split()[1])
+            setting, _, value = rest.partition(" ")
+            dialogue.limits[setting] = tomllib.loads(f"value = {value}")["value"]
         elif mark == "=":
             dialogue.stored[rest.split()[0]] = int(rest.split()[1])
         elif mark != "#":
@@ -72,7 +74,7 @@ def hold(dialogue: Dialogue, segments: Callable[[bytes], list[bytes]]) -> None:
     for turn in dialogue.turns:
         got = connection.received()
         for segment in segments(turn.said) if turn.said else []:
-            got += connection.send(segment)
+            got += connection.send_at_once(segment)
         _check(dialogue, turn, got.decode("ascii").splitlines(), connection.closed)
     _check_stored(dialogue, server)
 

@@ -21,7 +21,7 @@ from zope.interface import alsoProvides, implementer
 
 from mailagent.smtp.exchange import READ_AHEAD
 from mailagent.smtp.session import Session
-from tests.memory_server import Connection, MemoryServer, codes, transaction
+from tests.memory_server import Connection, MemoryServer, codes, segments, transaction
 from tests.smtp.deliveries import PlainDeliveries, PlainDelivery, PlainMessage
 
 
@@ -55,13 +55,15 @@ class Decisions:
 def test_stock_defect_deferred_validation_breaks_the_order_of_replies() -> None:
     decisions = Decisions()
     connection = greeted(plain_server(PlainDelivery(decisions.ask)))
-    assert connection.send(transaction("user1@hostmeister.de", "b@c") + b"QUIT\r\n") == b""
+    envelope, content = transaction("user1@hostmeister.de", "b@c").split(b"DATA\r\n")
+    assert connection.send(envelope + b"DATA\r\n") == b""
     got = []
     while decisions.open:
         assert len(decisions.open) == 1  # one command at a time
         decisions.make()
         got.append(codes(connection.received()))
-    assert got == [["250 2.1.0"], ["250 2.1.5"], ["250 2.1.5", "354", "250 2.0.0", "221 2.0.0"]]
+    got.append(codes(connection.send(content + b"QUIT\r\n")))
+    assert got == [["250 2.1.0"], ["250 2.1.5"], ["250 2.1.5", "354"], ["250 2.0.0", "221 2.0.0"]]
 
 
 def test_replies_to_one_segment_leave_together() -> None:
@@ -106,16 +108,17 @@ def test_a_pipelining_client_sees_what_a_lock_step_client_sees(
         return decide(verb, address)
 
     pipelining = greeted(plain_server(PlainDelivery(decide_later), errors=100))
-    stream = b"".join(said)
-    cuts = [0, *sorted(border for border in borders if border < len(stream)), len(stream)]
-    got = b"".join(pipelining.send(stream[start:stop]) for start, stop in itertools.pairwise(cuts))
-    while open_decisions:
-        decision, address = open_decisions.pop(0)
-        if address.startswith("no@"):
-            decision.errback(smtp.SMTPServerError(550, "5.7.1 no"))
-        else:
-            decision.callback(None)
-        got += pipelining.received()
+    got = b""
+    for group in segments(b"".join(said)):  # a client waits for the answers to a group
+        cuts = [0, *sorted(border for border in borders if border < len(group)), len(group)]
+        got += b"".join(pipelining.send_at_once(group[start:stop]) for start, stop in itertools.pairwise(cuts))
+        while open_decisions:
+            decision, address = open_decisions.pop(0)
+            if address.startswith("no@"):
+                decision.errback(smtp.SMTPServerError(550, "5.7.1 no"))
+            else:
+                decision.callback(None)
+            got += pipelining.received()
     assert got == expected
 
 
@@ -442,7 +445,15 @@ def tls_session() -> tuple[Connection, TLSTransport]:
 
 def test_stock_defect_commands_sent_with_starttls_ran_inside_tls() -> None:
     connection, transport = tls_session()
-    got = connection.send(b"MAIL FROM:<a@b>\r\nRSET\r\nSTARTTLS\r\nMAIL FROM:<injected@plain>\r\nRCPT TO:<par")
+    got = connection.send_at_once(b"STARTTLS\r\nMAIL FROM:<injected@plain>\r\nRCPT TO:<par")
+    assert codes(got) == ["554 5.5.0"]
+    assert connection.closed
+    assert transport.started is None
+
+
+def test_tls_starts_a_session_afresh() -> None:
+    connection, transport = tls_session()
+    got = connection.send(b"MAIL FROM:<a@b>\r\nRSET\r\nSTARTTLS\r\n")
     assert codes(got) == ["250 2.1.0", "250 2.0.0", "220"]
     assert transport.started == transport.value()
     assert codes(connection.send(b"MAIL FROM:<a@b>\r\n")) == ["503 5.5.1"]  # EHLO is forgotten too
