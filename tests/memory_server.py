@@ -34,7 +34,7 @@ MIDNIGHT = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 +0000
 
 
 def make_config(**limits: Any) -> Config:
-    """The configuration of all these tests: two hosts that share users, and one with its own."""
+    """The configuration of all these tests: two hosts that share users, and two with their own."""
     return Config(
         hostname=Domain("mx.example.org"),
         whitelist=WhitelistSettings(
@@ -45,7 +45,8 @@ def make_config(**limits: Any) -> Config:
             Domain("example.org"): HostSettings(
                 users=(UserName("ann"), UserName("bob")),
                 aliases={UserName("sales"): (UserName("ann"), UserName("bob"))},  # type: ignore[dict-item]
-            )
+            ),
+            Domain("bücher.example"): HostSettings(users=(UserName("jörg"),)),
         },
         mailboxes=MailboxSettings(Path(ROOT)),
         limits=Limits(**limits),
@@ -154,7 +155,7 @@ class MemoryServer:
     @property
     def all_stored(self) -> int:
         """How many messages there are in all mailboxes."""
-        boxes = (("user1",), ("user2",), ("example.org", "ann"), ("example.org", "bob"))
+        boxes = (("user1",), ("user2",), ("example.org", "ann"), ("example.org", "bob"), ("bücher.example", "jörg"))
         return sum(len(self.stored(*box)) for box in boxes)
 
 

@@ -87,6 +87,12 @@ class CommandBuffer:
         self._octets.clear()
         return octets
 
+    def take(self, length: int) -> bytes:
+        """At most so many octets of what has arrived, taken out."""
+        octets = bytes(self._octets[:length])
+        del self._octets[:length]
+        return octets
+
     def put_back(self, octets: bytes) -> None:
         """What L{take_all} gave out and was not wanted goes back in, as it is."""
         self._octets[:0] = octets

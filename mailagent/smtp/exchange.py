@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -29,12 +30,25 @@ from mailagent.smtp.incoming import IncomingMessage
 __all__ = ["READ_AHEAD", "Exchange"]
 
 
+@attrs.define
+class Chunk:
+    """A BDAT chunk that is coming in: its C{length} in octets, how many are C{left}, whether it is the C{last}, and
+    C{refusal}, what it is answered with if its octets are only to be thrown away."""
+
+    length: int
+    last: bool
+    refusal: Reply | None
+    left: int = attrs.field(default=attrs.Factory(lambda self: self.length, takes_self=True), init=False)
+
+
 class Exchange(Connection):
     """Lines and content in, replies out. Subclasses say what a line means and whether a transaction is open."""
 
     def __init__(self, chal: Any = None, contextFactory: Any = None) -> None:
         super().__init__(chal, contextFactory)
         self._incoming: IncomingMessage | None = None
+        self._in_data = False
+        self._chunk: Chunk | None = None
         self._commands = 0
         self._errors = 0
         self._pumping = False
@@ -52,7 +66,7 @@ class Exchange(Connection):
 
     @property
     def _patience(self) -> float:
-        return self.timeout if self._incoming is None else self.limits.content_idle_time
+        return self.limits.content_idle_time if self._in_data or self._chunk is not None else self.timeout
 
     def drain(self) -> None:
         """Take no new transaction: close now, or when the open one has ended."""
@@ -83,7 +97,9 @@ class Exchange(Connection):
         if self._expired:
             self._close(replies.SESSION_TOO_LONG)
             return False
-        if self._incoming is not None:
+        if self._chunk is not None:
+            return self._take_chunk(self._chunk)
+        if self._in_data and self._incoming is not None:
             return self._take_content(self._incoming)
         if self._draining and not self.in_transaction:
             self._close(replies.SHUTTING_DOWN)
@@ -106,6 +122,10 @@ class Exchange(Connection):
         """Carry out one command line."""
         raise NotImplementedError
 
+    def _chunk_taken(self, chunk: Chunk) -> None:
+        """Answer a chunk."""
+        raise NotImplementedError
+
     def _content_taken(self, reply: Reply) -> None:
         """Answer the end of the content."""
         raise NotImplementedError
@@ -116,12 +136,25 @@ class Exchange(Connection):
             return False
         rest, wait = incoming.feed(octets)
         if rest is not None:
-            self._incoming = None
+            self._incoming, self._in_data = None, False
             self._input.put_back(rest)
             self._decide(incoming.finish(), self._content_taken)
         elif wait is not None:
             self._decide(wait, lambda _: None)
         return True
+
+    def _take_chunk(self, chunk: Chunk) -> bool:
+        if not chunk.left:
+            self._chunk = None
+            self._chunk_taken(chunk)
+            return True
+        octets = self._input.take(chunk.left)
+        chunk.left -= len(octets)
+        if octets and self._incoming is not None and chunk.refusal is None:
+            _, wait = self._incoming.feed(octets)
+            if wait is not None:
+                self._decide(wait, lambda _: None)
+        return bool(octets)
 
     # Decisions and replies
 
@@ -161,10 +194,13 @@ class Exchange(Connection):
         decision.addCallback(done).addErrback(self._reply_to_failure).addBoth(go_on)
 
     def _reply_to_failure(self, failure: Failure) -> None:
+        self._reply(self._reply_for(failure))
+
+    def _reply_for(self, failure: Failure) -> Reply:
         reply = replies.reply_for(failure)
         if reply is replies.LOCAL_ERROR:
             events.ERROR(self._log, what="deciding on a command", reason=repr(failure.value))
-        self._reply(reply)
+        return reply
 
     def sendCode(self, code: int, message: bytes = b"") -> None:
         self._reply(Reply.read(code, message.decode("utf-8", "replace")))
@@ -175,3 +211,4 @@ class Exchange(Connection):
         if self._incoming is not None:
             self._incoming.abandon()
             self._incoming = None
+        self._in_data = False

@@ -102,6 +102,27 @@ def parse_rcpt(argument: bytes) -> tuple[Address, Mapping[str, str | None]]:
     return _mailbox(path, Reply(501, "5.1.3", "Bad recipient address syntax")), parameters
 
 
+def parse_vrfy(argument: bytes) -> str:
+    """The text that VRFY or EXPN asks about, its parameter still behind it.
+
+    @raise SyntaxFault: C{501 5.5.4}.
+    """
+    if not argument:
+        raise SyntaxFault(_bad_argument("This command takes an argument"))
+    return _decode(argument, _bad_argument("Not UTF-8"))
+
+
+def parse_bdat(argument: bytes) -> tuple[int, bool]:
+    """The argument of BDAT (RFC 3030 section 2): the chunk's octets, and whether it is the last.
+
+    @raise SyntaxFault: C{501 5.5.4}.
+    """
+    found = re.match(rb"([0-9]{1,20})(?:[ \t]+(LAST))?\Z", argument, re.IGNORECASE)
+    if found is None:
+        raise SyntaxFault(_bad_argument("Syntax: BDAT octets [LAST]"))
+    return int(found[1]), found[2] is not None
+
+
 def parse_address(text: str) -> Address:
     """A mailbox address as a person or a program writes it, without angle brackets.
 

@@ -19,7 +19,7 @@ from mailagent.config import Limits
 from mailagent.envelope.reply import Reply
 from mailagent.interfaces import IStreamedMessage
 from mailagent.smtp import replies
-from mailagent.smtp.content import ContentDecoder
+from mailagent.smtp.content import ChunkDecoder, ContentDecoder
 from mailagent.smtp.header_watch import HeaderWatch
 
 
@@ -28,16 +28,20 @@ class IncomingMessage:
 
     @param messages: C{IMessage} providers, one a recipient.
     @param limits: how large the message and its header may be, and through how many hosts it may have come.
+    @param decoder: of how the content comes, after DATA or in chunks.
+    @ivar refusal: what the end of the content will be answered with, if something is wrong with it so far.
     """
 
     _log = Logger()
 
-    def __init__(self, messages: Sequence[Any], limits: Limits) -> None:
+    def __init__(
+        self, messages: Sequence[Any], limits: Limits, decoder: ContentDecoder | ChunkDecoder | None = None
+    ) -> None:
         self._messages = list(messages)
         self._limits = limits
-        self._decoder = ContentDecoder()
+        self._decoder = decoder or ContentDecoder()
         self._header = HeaderWatch()
-        self._refusal: Reply | None = None
+        self.refusal: Reply | None = None
         streamed = [message for message in messages if IStreamedMessage.providedBy(message)]
         plain = [message for message in messages if not IStreamedMessage.providedBy(message)]
         self._sinks: list[Any] = list({id(message.sink): message.sink for message in streamed}.values())
@@ -51,18 +55,22 @@ class IncomingMessage:
             feeding more.
         """
         content, rest = self._decoder.feed(octets)
+        return rest, self._take(content)
+
+    def _take(self, content: bytes) -> Deferred[Any] | None:
         self._judge(content)
-        waits = self._write(content) if content and self._refusal is None else []
-        return rest, DeferredList(waits) if waits else None
+        waits = self._write(content) if content and self.refusal is None else []
+        return DeferredList(waits) if waits else None
 
     def finish(self) -> Deferred[Reply]:
         """Call C{eomReceived} on every message, or C{connectionLost} if the content was refused.
 
         @return: a C{Deferred} of the one reply to the end of data. It does not fail.
         """
-        if self._refusal is not None:
+        self._take(self._decoder.end())
+        if self.refusal is not None:
             self.abandon()
-            return succeed(self._refusal)
+            return succeed(self.refusal)
         messages, self._messages = self._messages, []
         outcomes = DeferredList([maybeDeferred(message.eomReceived) for message in messages], consumeErrors=True)
         return outcomes.addCallback(self._reply)
@@ -78,9 +86,9 @@ class IncomingMessage:
 
     def _judge(self, content: bytes) -> None:
         self._header.feed(content)
-        if self._refusal is None:
-            self._refusal = self._fault()
-        if self._refusal is not None:
+        if self.refusal is None:
+            self.refusal = self._fault()
+        if self.refusal is not None:
             self.abandon()
 
     def _fault(self) -> Reply | None:
@@ -105,7 +113,7 @@ class IncomingMessage:
         return waits
 
     def _refuse(self, failure: Failure) -> None:
-        self._refusal = self._reply_for(failure)
+        self.refusal = self._reply_for(failure)
         self.abandon()
 
     def _reply_for(self, failure: Failure) -> Reply:

@@ -33,7 +33,8 @@ NOT_IMPLEMENTED = Reply(502, "5.5.1", "Command not implemented")
 NO_ARGUMENT = Reply(501, "5.5.4", "This command takes no argument")
 ARGUMENT_NEEDED = Reply(501, "5.5.4", "This command takes an argument")
 NO_SUCH_TOPIC = Reply(504, "5.5.4", "No help on that")
-UTF8_NOT_OFFERED = Reply(553, "5.6.7", "Non-ASCII addresses are not taken here")
+UTF8_NEEDED = Reply(553, "5.6.7", "A non-ASCII address needs the parameter SMTPUTF8")
+LINE_ENDS_FOR_CHUNKS = Reply(501, "5.5.4", "BDAT counts octets: end each line with <CR><LF>")
 
 LINE_FAULTS = {
     LineFault.TOO_LONG: Reply(500, "5.5.2", "Command line too long"),
