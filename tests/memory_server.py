@@ -155,7 +155,13 @@ class MemoryServer:
     @property
     def all_stored(self) -> int:
         """How many messages there are in all mailboxes."""
-        boxes = (("user1",), ("user2",), ("example.org", "ann"), ("example.org", "bob"), ("bücher.example", "jörg"))
+        boxes = (
+            ("user1",),
+            ("user2",),
+            ("example.org", "ann"),
+            ("example.org", "bob"),
+            ("xn--bcher-kva.example", "jörg"),
+        )
         return sum(len(self.stored(*box)) for box in boxes)
 
 

@@ -296,3 +296,14 @@ def test_what_a_stock_session_lets_through_as_an_address_is_refused(stock: tuple
     assert connection.send(b"MAIL FROM:<u@y..z>\r\n").startswith(b"501 ")
     assert connection.send(b"MAIL FROM:<u@y>\r\n").startswith(b"250 ")
     assert connection.send(b"RCPT TO:<u@-y>\r\n").startswith(b"501 ")
+
+
+def test_the_trace_header_says_that_smtputf8_was_used() -> None:
+    server = MemoryServer()
+    connection = server.connect()
+    connection.greet()
+    connection.send("MAIL FROM:<jörg@client.example> SMTPUTF8\r\nRCPT TO:<user1@hostmeister.de>\r\n".encode())
+    connection.send(b"BDAT 5 LAST\r\nS: x\n".replace(b"x\n", b"\r\n"))
+    (message,) = server.stored("user1")
+    assert b" with UTF8SMTP id " in message
+    assert message.startswith("Return-Path: <jörg@client.example>\n".encode())
