@@ -303,7 +303,7 @@ def test_the_trace_header_says_that_smtputf8_was_used() -> None:
     connection = server.connect()
     connection.greet()
     connection.send("MAIL FROM:<jörg@client.example> SMTPUTF8\r\nRCPT TO:<user1@hostmeister.de>\r\n".encode())
-    connection.send(b"BDAT 5 LAST\r\nS: x\n".replace(b"x\n", b"\r\n"))
+    connection.send(b"BDAT 6 LAST\r\nS: x\r\n")
     (message,) = server.stored("user1")
     assert b" with UTF8SMTP id " in message
     assert message.startswith("Return-Path: <jörg@client.example>\n".encode())

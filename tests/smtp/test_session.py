@@ -78,7 +78,8 @@ COMMANDS = [
     b"NOOP\r\n", b"RSET\r\n", b"EHLO y\r\n", b"MAIL FROM:<a@b>\r\n", b"MAIL FROM:<no@b>\r\n", b"RCPT TO:<c@d>\r\n",
     b"RCPT TO:<no@d>\r\n", b"DATA\r\n", b"VRFY x\r\n", b"BOGUS\r\n", b"text\r\n", b"..text\r\n", b".\r\n",
     b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n", b"bare\nline\r\n", b"BDAT 6\r\nQUIT\r\n",
-    b"BDAT 3 LAST\r\n.\r\n", b"BDAT 0 LAST\r\n", b"BDAT 2 LAST\r\na\n", b"MAIL FROM:<a@b> SMTPUTF8\r\nRCPT TO:<c@d>\r\n",
+    b"BDAT 3 LAST\r\n.\r\n", b"BDAT 0 LAST\r\n", b"BDAT 2 LAST\r\na\n",
+    b"MAIL FROM:<a@b> SMTPUTF8\r\nRCPT TO:<c@d>\r\n",
 ]  # fmt: skip
 
 
