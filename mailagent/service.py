@@ -24,8 +24,10 @@ from twisted.python.threadpool import ThreadPool
 
 from mailagent import log as events
 from mailagent.config import Config
+from mailagent.config.schema import Listener
 from mailagent.interfaces import MailboxUnwritable
 from mailagent.smtp.factory import SessionFactory
+from mailagent.smtp.proxied import ProxiedFactory, Proxies
 
 
 class StartError(SystemExit, Exception):
@@ -81,12 +83,16 @@ class MailAgent(Service):
         @raise StartError: one cannot be bound.
         """
         for listener in self._config.listen:
-            self._ports.append(self._bind(listener.endpoint))
+            self._ports.append(self._bind(listener))
 
-    def _bind(self, endpoint: str) -> IListeningPort:
+    def _bind(self, listener: Listener) -> IListeningPort:
+        endpoint = listener.endpoint
+        factory: Any = self._factory
+        if listener.proxies:
+            factory = ProxiedFactory(factory, Proxies.of(listener.proxies), self._reactor)
         outcome: list[Any] = []
         try:
-            listening = serverFromString(self._reactor, endpoint).listen(self._factory)
+            listening = serverFromString(self._reactor, endpoint).listen(factory)
             listening.addBoth(outcome.append)
         except Exception:
             outcome = [Failure()]

@@ -13,7 +13,19 @@ from typing import Any
 import attrs
 
 from mailagent.config import values
-from mailagent.config.values import Count, Domain, Duration, Endpoint, Path, Role, Size, Switch, Targets, UserName
+from mailagent.config.values import (
+    Count,
+    Domain,
+    Duration,
+    Endpoint,
+    Network,
+    Path,
+    Role,
+    Size,
+    Switch,
+    Targets,
+    UserName,
+)
 
 BUILT_IN = "built-in default"
 
@@ -94,6 +106,13 @@ class Listener:
     )
     role: Role = attrs.field(
         default=Role("mx"), metadata=_doc("What the listener is for: `mx` receives mail for our own hosts.")
+    )
+    proxies: tuple[Network, ...] = attrs.field(
+        default=(),
+        metadata=_doc(
+            "Proxies that tell who the client is by the PROXY protocol, version 1 or 2, and must. "
+            "Peers that are not listed are never believed."
+        ),
     )
 
 

@@ -19,7 +19,11 @@ class Peer:
     @classmethod
     def of(cls, transport: Any) -> Peer:
         """The peer of a connected transport. An IPv4-mapped IPv6 address is IPv4."""
-        remote = transport.getPeer()
+        return cls.at(transport.getPeer())
+
+    @classmethod
+    def at(cls, remote: Any) -> Peer:
+        """The peer at an address as Twisted has it, normalised likewise."""
         try:
             parsed = ipaddress.ip_address(remote.host)
         except (AttributeError, ValueError):
