@@ -14,12 +14,14 @@ from mailagent.envelope.reply import Reply
 from mailagent.smtp.grammar import (
     SyntaxFault,
     parse_address,
+    parse_bdat,
     parse_body,
     parse_command,
     parse_helo,
     parse_mail,
     parse_rcpt,
     parse_size,
+    parse_vrfy,
 )
 from mailagent.smtp.verbs import Verb
 
@@ -165,3 +167,14 @@ def test_size_and_body_take_only_their_values() -> None:
     for value in (None, "", "BINARYMIME"):
         with pytest.raises(SyntaxFault):
             parse_body(value)
+
+
+@given(st.binary(max_size=30))
+def test_bdat_and_vrfy_raise_nothing_but_the_syntax_fault(octets: bytes) -> None:
+    for parse in (parse_bdat, parse_vrfy):
+        assert (fault := fault_of(parse, octets)) is None or fault.status == "5.5.4"
+
+
+def test_bdat_takes_a_number_and_last() -> None:
+    assert parse_bdat(b"0") == (0, False)
+    assert parse_bdat(b"12 last") == (12, True)
