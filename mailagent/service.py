@@ -17,7 +17,7 @@ from typing import Any, TextIO, cast
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IListeningPort
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
@@ -25,9 +25,11 @@ from twisted.python.threadpool import ThreadPool
 
 from mailagent import log as events
 from mailagent.config import Config
+from mailagent.config.schema import Listener
 from mailagent.interfaces import MailboxUnwritable
 from mailagent.smtp.certificate import CertificateUnusable
 from mailagent.smtp.factory import SessionFactory
+from mailagent.smtp.proxied import ProxiedFactory, Proxies
 from mailagent.smtp.role import ROLES
 
 
@@ -99,10 +101,13 @@ class MailAgent(Service):
         """
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hang_up))
         for listener in self._config.listen:
-            factory = self._factory.listener(ROLES[listener.role])
-            self._ports.append(self._bind(listener.endpoint, factory))
+            self._ports.append(self._bind(listener))
 
-    def _bind(self, endpoint: str, factory: IProtocolFactory) -> IListeningPort:
+    def _bind(self, listener: Listener) -> IListeningPort:
+        endpoint = listener.endpoint
+        factory = self._factory.listener(ROLES[listener.role])
+        if listener.proxies:  # outermost: a proxy's header comes before TLS
+            factory = ProxiedFactory(factory, Proxies.of(listener.proxies), self._reactor)
         outcome: list[Any] = []
         try:
             listening = serverFromString(self._reactor, endpoint).listen(factory)

@@ -3,6 +3,8 @@ are not there. Its tests decide when threads work, what the time is and what the
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -17,7 +19,7 @@ from twisted.mail.interfaces import IMessageDeliveryFactory
 from twisted.python.failure import Failure
 
 from mailagent.config import AuthSettings, Config, HostSettings, Limits, MailboxSettings, WhitelistSettings
-from mailagent.config.values import Count, Domain, Duration, Path, Size, Switch, UserName
+from mailagent.config.values import Count, Domain, Path, Switch, UserName
 from mailagent.directory.users import Users
 from mailagent.directory.users_file import UsersFile
 from mailagent.directory.whitelist import Whitelist
@@ -39,14 +41,7 @@ MIDNIGHT = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 +0000
 
 
 def make_config(**limits: Any) -> Config:
-    """The configuration of all these tests: two hosts that share users, and one with its own."""
-    kinds: dict[str, Callable[[Any], Any]] = {
-        "message_size": Size,
-        "recipients": Count,
-        "errors": Count,
-        "idle_time": Duration,
-        "stop_time": Duration,
-    }
+    """The configuration of all these tests: two hosts that share users, and two with their own."""
     return Config(
         hostname=Domain("mx.example.org"),
         whitelist=WhitelistSettings(
@@ -57,11 +52,22 @@ def make_config(**limits: Any) -> Config:
             Domain("example.org"): HostSettings(
                 users=(UserName("ann"), UserName("bob")),
                 aliases={UserName("sales"): (UserName("ann"), UserName("bob"))},  # type: ignore[dict-item]
-            )
+            ),
+            Domain("bücher.example"): HostSettings(users=(UserName("jörg"),)),
         },
         mailboxes=MailboxSettings(Path(ROOT)),
-        limits=Limits(**{name: kinds[name](value) for name, value in limits.items()}),
+        limits=Limits(**limits),
     )
+
+
+def segments(octets: bytes) -> list[bytes]:
+    """Octets cut behind each command whose answer decides how to go on."""
+    return [octets[start:stop] for start, stop in itertools.pairwise(_cuts(octets))]
+
+
+def _cuts(octets: bytes) -> list[int]:
+    ends = re.finditer(rb"(?:\A|(?<=\n))(?:DATA|STARTTLS|AUTH)\b[^\r\n]*\r\n", octets, re.IGNORECASE)
+    return sorted({0, *(found.end() for found in ends), len(octets)})
 
 
 @attrs.define(eq=False)
@@ -73,7 +79,14 @@ class Connection:
     _seen: int = 0
 
     def send(self, octets: bytes) -> bytes:
-        """Deliver octets to the session in one segment; what it has written since the last look."""
+        """Deliver octets to the session, as one who pipelines does: a segment ends where an answer must be awaited
+        (RFC 2920 section 3.1). What the session has written since the last look."""
+        for segment in segments(octets):
+            self.session.dataReceived(segment)
+        return self.received()
+
+    def send_at_once(self, octets: bytes) -> bytes:
+        """The same in one segment, whatever is in it."""
         self.session.dataReceived(octets)
         return self.received()
 
@@ -178,7 +191,13 @@ class MemoryServer:
     @property
     def all_stored(self) -> int:
         """How many messages there are in all mailboxes."""
-        boxes = (("user1",), ("user2",), ("example.org", "ann"), ("example.org", "bob"))
+        boxes = (
+            ("user1",),
+            ("user2",),
+            ("example.org", "ann"),
+            ("example.org", "bob"),
+            ("xn--bcher-kva.example", "jörg"),
+        )
         return sum(len(self.stored(*box)) for box in boxes)
 
 

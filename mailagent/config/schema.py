@@ -13,7 +13,19 @@ from typing import Any
 import attrs
 
 from mailagent.config import values
-from mailagent.config.values import Count, Domain, Duration, Endpoint, Path, Role, Size, Switch, Targets, UserName
+from mailagent.config.values import (
+    Count,
+    Domain,
+    Duration,
+    Endpoint,
+    Network,
+    Path,
+    Role,
+    Size,
+    Switch,
+    Targets,
+    UserName,
+)
 
 BUILT_IN = "built-in default"
 
@@ -100,6 +112,13 @@ class Listener:
             "(port 465). The latter two need `directory.users`."
         ),
     )
+    proxies: tuple[Network, ...] = attrs.field(
+        default=(),
+        metadata=_doc(
+            "Proxies that tell who the client is by the PROXY protocol, version 1 or 2, and must. "
+            "Peers that are not listed are never believed."
+        ),
+    )
 
 
 @attrs.frozen
@@ -143,12 +162,65 @@ class Limits:
             "(452, RFC 5321 section 4.5.3.1.10)."
         ),
     )
+    recipients_per_session: Count = attrs.field(
+        default=Count(10_000), metadata=_doc("Recipients of all messages of one session; further ones get 452.")
+    )
+    header_size: Size = attrs.field(
+        default=Size(256 * 1024), metadata=_doc("The largest header of a message; a larger one is refused (552).")
+    )
+    hops: Count = attrs.field(
+        default=Count(100),
+        metadata=_doc(
+            "`Received` fields a message may bring; with more it is going in a circle (554, RFC 5321 section 6.3)."
+        ),
+    )
+    commands_per_session: Count = attrs.field(
+        default=Count(25_000), metadata=_doc("Commands in one session before it is closed with 421.")
+    )
     errors: Count = attrs.field(
         default=Count(20), metadata=_doc("Bad commands in one session before it is closed with 421.")
     )
     idle_time: Duration = attrs.field(
         default=Duration(300.0),
         metadata=_doc("How long a peer may be silent (RFC 5321 section 4.5.3.2.7 asks for at least 5 min)."),
+    )
+    content_idle_time: Duration = attrs.field(
+        default=Duration(180.0),
+        metadata=_doc("How long a peer may be silent in the middle of a message (RFC 5321 section 4.5.3.2.5)."),
+    )
+    session_time: Duration = attrs.field(
+        default=Duration(7200.0), metadata=_doc("How long a session may last, whatever it does, before it gets 421.")
+    )
+    sessions: Count = attrs.field(
+        default=Count(1000), metadata=_doc("Sessions at the same time; further ones are turned away with 421.")
+    )
+    sessions_per_network: Count = attrs.field(
+        default=Count(50),
+        metadata=_doc(
+            "Sessions at the same time from one client network: an IPv4 address or an IPv6 /64. "
+            "Peers on this machine are not counted here."
+        ),
+    )
+    memory: Size = attrs.field(
+        default=Size(32 * 1024**2),
+        metadata=_doc(
+            "Input that may wait in memory over all sessions. Beyond it, who sends ahead is not read until we have "
+            "caught up."
+        ),
+    )
+    pipelined_greeting: Switch = attrs.field(
+        default=Switch(True),
+        metadata=_doc(
+            "Whether a peer may send on before it has the answer to EHLO or HELO, which RFC 2920 forbids and old "
+            "scripts do. What is sent ahead of the answer to DATA, STARTTLS or AUTH is always refused (554)."
+        ),
+    )
+    banner_delay: Duration | None = attrs.field(
+        default=None,
+        metadata=_doc(
+            "How long peers on other machines wait for the banner. Who speaks before it is refused (554): real mail "
+            "servers wait, many senders of spam do not."
+        ),
     )
     stop_time: Duration = attrs.field(
         default=Duration(30.0),

@@ -6,6 +6,7 @@ The converter and the reference both read from there, so neither can promise wha
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ Role = NewType("Role", str)
 Count = NewType("Count", int)
 Size = NewType("Size", int)
 Duration = NewType("Duration", float)
+Network = NewType("Network", str)
 Switch = NewType("Switch", bool)
 
 #: Those where users log in.
@@ -96,8 +98,15 @@ def count(value: object) -> int:
     return value
 
 
+def network(value: object) -> str:
+    """An IP address, or a network of them."""
+    text = _text(value)
+    ipaddress.ip_network(text)
+    return text
+
+
 def switch(value: object) -> bool:
-    """On or off."""
+    """Yes or no."""
     if not isinstance(value, bool):
         raise ValueError("neither true nor false")
     return value
@@ -150,5 +159,6 @@ KINDS: Mapping[Any, Kind] = {
         units.duration,
         lambda seconds: f'"{units.duration_text(seconds)}"',
     ),
-    Switch: Kind("a switch", "true or false", switch, lambda value: str(value).lower()),
+    Network: Kind("a network", 'an IP address or network, such as "192.0.2.0/24" or "2001:db8::1"', network),
+    Switch: Kind("a switch", "true or false", switch, lambda on: "true" if on else "false"),
 }

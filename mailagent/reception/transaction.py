@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailagent import log as events
+from mailagent.config import user_key
 from mailagent.envelope.address import Address
 from mailagent.envelope.copy import Copy
 from mailagent.envelope.mailbox import Mailbox
@@ -225,7 +226,9 @@ class Transaction:
         originals: dict[tuple[Mailbox, str], Address] = {}
         for message in self._messages:
             if len(message.mailboxes) == 1:
-                originals.setdefault((message.mailboxes[0], str(message.recipient).lower()), message.recipient)
+                recipient = message.recipient
+                key = f"{user_key(recipient.local)}@{recipient.host}"
+                originals.setdefault((message.mailboxes[0], key), recipient)
         reached = {mailbox for mailbox, _ in originals}
         for message in self._messages:
             for mailbox in message.mailboxes:

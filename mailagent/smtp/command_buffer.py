@@ -48,6 +48,11 @@ class CommandBuffer:
     def _translated(self, octets: bytes) -> bytes:
         return octets.replace(b"\n", b"\r\n") if self._newline_is_line_end else octets
 
+    @property
+    def speaks_newlines(self) -> bool:
+        """Whether LF ends a line in this session."""
+        return self._newline_is_line_end
+
     def take_line(self) -> bytes | LineFault | None:
         """The next command line without its CRLF, or what is wrong with it, or C{None}: not all here yet."""
         while True:
@@ -67,6 +72,12 @@ class CommandBuffer:
         """Everything that has arrived, taken out."""
         octets = bytes(self._octets)
         self._octets.clear()
+        return octets
+
+    def take(self, length: int) -> bytes:
+        """At most so many octets of what has arrived, taken out."""
+        octets = bytes(self._octets[:length])
+        del self._octets[:length]
         return octets
 
     def put_back(self, octets: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The content of a message on the wire: the end of DATA found, dots unstuffed, line ends judged.
+"""The content of a message on the wire: the end of DATA found, dots unstuffed, line ends judged, in BDAT too.
 
 Only CRLF.CRLF ends the content (RFC 5321 section 4.1.1.4). A bare CR or LF anywhere is a fault (section
 2.3.8; the lever of "SMTP smuggling"): the decoder gives out nothing more, yet drains to the true end, so
@@ -52,6 +52,51 @@ class ContentDecoder:
             content = content[1:]
         self.size += len(unstuffed)
         return b"" if self.bare_line_end else content
+
+    def end(self) -> bytes:
+        """The content is complete.
+
+        @return: what of it was held back: nothing, for DATA ends with a line.
+        """
+        return b""
+
+
+class ChunkDecoder:
+    """Decodes BDAT's octets, which have no dots of transparency, from pieces, border where they may. Never holds back
+    more than one octet. The attributes are L{ContentDecoder}'s.
+
+    A message whose last line has no end gets one, as there is none in a mailbox without.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.bare_line_end = False
+        self._held = b""
+        self._last = b"\n"
+
+    def feed(self, chunk: bytes) -> tuple[bytes, None]:
+        """Decode the next octets.
+
+        @return: the content they give, line ends LF; and C{None}, for the end is announced elsewhere.
+        """
+        octets = self._held + chunk
+        self._held = b"\r" if octets.endswith(b"\r") else b""
+        octets = octets.removesuffix(b"\r")
+        self.size += len(octets)
+        content = octets.replace(b"\r\n", b"\n")
+        if octets.count(b"\n") != len(octets) - len(content) or b"\r" in content:
+            self.bare_line_end = True
+        self._last = content[-1:] or self._last
+        return b"" if self.bare_line_end else content, None
+
+    def end(self) -> bytes:
+        """The content is complete.
+
+        @return: what of it was held back or is missing: the end of its last line, or nothing.
+        """
+        if self._held:
+            self.bare_line_end = True
+        return b"\n" if self._last != b"\n" and not self.bare_line_end else b""
 
 
 def _held_back(octets: bytes) -> int:

@@ -18,7 +18,11 @@ from twisted.mail.interfaces import IMessageDeliveryFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
 from mailagent.config import Limits
+from mailagent.envelope.reply import Reply
+from mailagent.smtp.admission import Admission
+from mailagent.smtp.budget import Budget
 from mailagent.smtp.login import Authentication
+from mailagent.smtp.peer import Peer
 from mailagent.smtp.role import Role
 from mailagent.smtp.session import Session
 
@@ -57,7 +61,6 @@ class SessionFactory(smtp.SMTPFactory):
     @param hostname: this server's name, for banner and replies.
     @param clock: for time-outs.
     @param tls: makes the TLS connections; without one, there is neither STARTTLS nor a listener with implicit TLS.
-    @ivar limits: what sessions that begin from now on may ask for.
     @ivar authentication: what logins are checked with; C{None}: there are none.
     """
 
@@ -77,12 +80,25 @@ class SessionFactory(smtp.SMTPFactory):
         self.authentication = authentication
         self.domain = hostname.encode("ascii")
         self._deliveries = deliveries
-        self.limits = limits
         self._tls = tls
         self._clock = clock
+        self._budget = Budget(limits.memory)
+        self.limits = limits
+        self._admission = Admission()
+        self._admitted: dict[Session, Peer] = {}
         self._drained: Deferred[None] | None = None
         self._deadline: IDelayedCall | None = None
         self.sessions: set[Session] = set()
+
+    @property
+    def limits(self) -> Limits:
+        """What sessions that begin from now on may ask for."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._limits = limits
+        self._budget.limit = limits.memory
 
     def buildProtocol(self, addr: IAddress | None) -> Session | None:
         """A session, or C{None} (the connection is closed) once the factory drains."""
@@ -96,6 +112,8 @@ class SessionFactory(smtp.SMTPFactory):
         session.timeout = self.limits.idle_time
         session.callLater = self._clock.callLater  # type: ignore[method-assign, assignment]
         session.seconds = self._clock.seconds
+        session.budget = self._budget
+        session.admit = self._admit
         session.ended = self._ended
         self.sessions.add(session)
         return session
@@ -142,8 +160,22 @@ class SessionFactory(smtp.SMTPFactory):
             session.transport.abortConnection()
         self._finish()
 
+    def _admit(self, session: Session) -> Reply | None:
+        """Let a session in; or once more, when its real peer is known."""
+        self._leave(session)
+        refusal = self._admission.enter(session.peer, self._limits)
+        if refusal is None:
+            self._admitted[session] = session.peer
+        return refusal
+
+    def _leave(self, session: Session) -> None:
+        peer = self._admitted.pop(session, None)
+        if peer is not None:
+            self._admission.leave(peer)
+
     def _ended(self, session: Any) -> None:
         self.sessions.discard(session)
+        self._leave(session)
         if not self.sessions:
             self._finish()
 

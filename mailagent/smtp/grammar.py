@@ -20,7 +20,7 @@ import attrs
 
 from mailagent.envelope.address import Address
 from mailagent.envelope.reply import Reply
-from mailagent.smtp.verbs import Verb
+from mailagent.smtp.verbs import HTTP_VERBS, Verb
 
 #: Octets, RFC 5321 sections 4.5.3.1.1 to 4.5.3.1.3.
 MAX_LOCAL_PART = 64
@@ -58,13 +58,14 @@ class Command:
 
     verb: Verb | None
     argument: bytes
+    is_http: bool = False
 
 
 def parse_command(line: bytes) -> Command:
     """Split a line (without its CRLF) into verb and argument."""
     word, _, argument = line.rstrip(b" \t").partition(b" ")
     name = word.decode("ascii", "replace").upper()
-    return Command(Verb.__members__.get(name), argument.strip(b" \t"))
+    return Command(Verb.__members__.get(name), argument.strip(b" \t"), name in HTTP_VERBS)
 
 
 def parse_helo(argument: bytes) -> str:
@@ -100,6 +101,27 @@ def parse_rcpt(argument: bytes) -> tuple[Address, Mapping[str, str | None]]:
     if path.lower() == "postmaster":
         return Address(path, ""), parameters
     return _mailbox(path, Reply(501, "5.1.3", "Bad recipient address syntax")), parameters
+
+
+def parse_vrfy(argument: bytes) -> str:
+    """The text that VRFY or EXPN asks about, its parameter still behind it.
+
+    @raise SyntaxFault: C{501 5.5.4}.
+    """
+    if not argument:
+        raise SyntaxFault(_bad_argument("This command takes an argument"))
+    return _decode(argument, _bad_argument("Not UTF-8"))
+
+
+def parse_bdat(argument: bytes) -> tuple[int, bool]:
+    """The argument of BDAT (RFC 3030 section 2): the chunk's octets, and whether it is the last.
+
+    @raise SyntaxFault: C{501 5.5.4}.
+    """
+    found = re.match(rb"([0-9]{1,20})(?:[ \t]+(LAST))?\Z", argument, re.IGNORECASE)
+    if found is None:
+        raise SyntaxFault(_bad_argument("Syntax: BDAT octets [LAST]"))
+    return int(found[1]), found[2] is not None
 
 
 def parse_address(text: str) -> Address:

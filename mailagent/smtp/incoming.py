@@ -15,26 +15,33 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailagent import log as events
+from mailagent.config import Limits
 from mailagent.envelope.reply import Reply
 from mailagent.interfaces import IStreamedMessage
 from mailagent.smtp import replies
-from mailagent.smtp.content import ContentDecoder
+from mailagent.smtp.content import ChunkDecoder, ContentDecoder
+from mailagent.smtp.header_watch import HeaderWatch
 
 
 class IncomingMessage:
     """The content on its way in.
 
     @param messages: C{IMessage} providers, one a recipient.
-    @param size_limit: octets, as SIZE counts them.
+    @param limits: how large the message and its header may be, and through how many hosts it may have come.
+    @param decoder: of how the content comes, after DATA or in chunks.
+    @ivar refusal: what the end of the content will be answered with, if something is wrong with it so far.
     """
 
     _log = Logger()
 
-    def __init__(self, messages: Sequence[Any], size_limit: int) -> None:
+    def __init__(
+        self, messages: Sequence[Any], limits: Limits, decoder: ContentDecoder | ChunkDecoder | None = None
+    ) -> None:
         self._messages = list(messages)
-        self._limit = size_limit
-        self._decoder = ContentDecoder()
-        self._refusal: Reply | None = None
+        self._limits = limits
+        self._decoder = decoder or ContentDecoder()
+        self._header = HeaderWatch()
+        self.refusal: Reply | None = None
         streamed = [message for message in messages if IStreamedMessage.providedBy(message)]
         plain = [message for message in messages if not IStreamedMessage.providedBy(message)]
         self._sinks: list[Any] = list({id(message.sink): message.sink for message in streamed}.values())
@@ -48,18 +55,22 @@ class IncomingMessage:
             feeding more.
         """
         content, rest = self._decoder.feed(octets)
-        self._judge()
-        waits = self._write(content) if content else []
-        return rest, DeferredList(waits) if waits else None
+        return rest, self._take(content)
+
+    def _take(self, content: bytes) -> Deferred[Any] | None:
+        self._judge(content)
+        waits = self._write(content) if content and self.refusal is None else []
+        return DeferredList(waits) if waits else None
 
     def finish(self) -> Deferred[Reply]:
         """Call C{eomReceived} on every message, or C{connectionLost} if the content was refused.
 
         @return: a C{Deferred} of the one reply to the end of data. It does not fail.
         """
-        if self._refusal is not None:
+        self._take(self._decoder.end())
+        if self.refusal is not None:
             self.abandon()
-            return succeed(self._refusal)
+            return succeed(self.refusal)
         messages, self._messages = self._messages, []
         outcomes = DeferredList([maybeDeferred(message.eomReceived) for message in messages], consumeErrors=True)
         return outcomes.addCallback(self._reply)
@@ -73,13 +84,21 @@ class IncomingMessage:
             except Exception as error:
                 events.ERROR(self._log, what="discarding a message", reason=repr(error))
 
-    def _judge(self) -> None:
-        if self._refusal is None and self._decoder.bare_line_end:
-            self._refusal = replies.BARE_LINE_END
-        if self._refusal is None and self._decoder.size > self._limit:
-            self._refusal = replies.TOO_LARGE
-        if self._refusal is not None:
+    def _judge(self, content: bytes) -> None:
+        self._header.feed(content)
+        if self.refusal is None:
+            self.refusal = self._fault()
+        if self.refusal is not None:
             self.abandon()
+
+    def _fault(self) -> Reply | None:
+        if self._decoder.bare_line_end:
+            return replies.BARE_LINE_END
+        if self._decoder.size > self._limits.message_size:
+            return replies.TOO_LARGE
+        if self._header.total > self._limits.header_size:
+            return replies.HEADER_TOO_LARGE
+        return replies.TOO_MANY_HOPS if self._header.hops > self._limits.hops else None
 
     def _write(self, content: bytes) -> list[Deferred[Any]]:
         waits = []
@@ -94,7 +113,7 @@ class IncomingMessage:
         return waits
 
     def _refuse(self, failure: Failure) -> None:
-        self._refusal = self._reply_for(failure)
+        self.refusal = self._reply_for(failure)
         self.abandon()
 
     def _reply_for(self, failure: Failure) -> Reply:

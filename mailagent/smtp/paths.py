@@ -6,16 +6,24 @@ from twisted.mail import smtp
 
 from mailagent.envelope.address import Address
 from mailagent.smtp.grammar import parse_address
+from mailagent.smtp.parameters import MailParameters, RcptParameters
 
 
 class Path(smtp.Address):
     """A parsed path as the C{smtp.Address} third-party deliveries expect.
 
     @ivar address: the L{Address} it stands for; C{None} for the null reverse-path.
+    @ivar parameters: what came with it in MAIL or RCPT.
     """
 
-    def __init__(self, address: Address | None, default_domain: bytes = b"") -> None:
+    def __init__(
+        self,
+        address: Address | None,
+        default_domain: bytes = b"",
+        parameters: MailParameters | RcptParameters | None = None,
+    ) -> None:
         self.address = address
+        self.parameters = parameters
         self.local = address.quoted_local.encode() if address else b""
         self.domain = (address.domain.encode() or default_domain) if address else b""
         self.addrstr = f"<{address or ''}>".encode()

@@ -23,7 +23,11 @@ class Peer:
     @classmethod
     def of(cls, transport: Any) -> Peer:
         """The peer of a connected transport. An IPv4-mapped IPv6 address is IPv4."""
-        remote = transport.getPeer()
+        return cls.at(transport.getPeer())
+
+    @classmethod
+    def at(cls, remote: Any) -> Peer:
+        """The peer at an address as Twisted has it, normalised likewise."""
         if isinstance(remote, UNIXAddress):
             return cls("", 0)
         try:
@@ -39,6 +43,13 @@ class Peer:
         if self.address == "unknown":
             return False
         return not self.address or ipaddress.ip_address(self.address).is_loopback
+
+    @property
+    def network(self) -> str:
+        """What one client commands: an IPv4 address, or an IPv6 /64 in the form C{2001:db8::/64}."""
+        if ":" not in self.address:
+            return self.address
+        return str(ipaddress.ip_network((self.address.partition("%")[0], 64), strict=False))
 
     def __str__(self) -> str:
         if not self.address:

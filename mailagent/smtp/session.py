@@ -6,38 +6,38 @@ whatever is wrong with it (L{mailagent.smtp.content}). Order, bounds and replies
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import maybeDeferred
 from twisted.mail import smtp
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailagent import log as events
 from mailagent.envelope.address import Address
 from mailagent.envelope.reply import Reply
 from mailagent.envelope.trace import Client
-from mailagent.interfaces import ISessionFacts, IStreamedMessage
+from mailagent.interfaces import ISessionFacts
 from mailagent.smtp import grammar, replies
 from mailagent.smtp.command_buffer import CommandBuffer
 from mailagent.smtp.grammar import SyntaxFault
-from mailagent.smtp.incoming import IncomingMessage
+from mailagent.smtp.parameters import mail_parameters, rcpt_parameters
 from mailagent.smtp.paths import Path
 from mailagent.smtp.peer import tls_phrase
 from mailagent.smtp.session_auth import SessionAuth
-from mailagent.smtp.verbs import BARE_VERBS, State, Verb, illegal
+from mailagent.smtp.transfer import Transfer
+from mailagent.smtp.verbs import BARE_VERBS, LAST_IN_GROUP, State, Verb, illegal
 
 
 @implementer(ISessionFacts)
-class Session(SessionAuth):
+class Session(SessionAuth, Transfer):
     """An C{smtp.ESMTP} with its own machinery.
 
     These inherited attributes and methods keep their meaning: C{host}, C{timeout} (seconds of idleness),
     C{portal} (anonymous login), C{delivery}, C{deliveryFactory}, C{ctx}, C{canStartTLS}, C{startedTLS},
     C{greeting()}, C{extensions()}, C{validateFrom()}, C{validateTo()}, C{receivedHeader()}, C{sendCode()},
     C{callLater()}. Any C{IMessageDelivery} and C{IMessage} work here; one that provides
-    L{IStreamedMessage} works faster.
+    L{mailagent.interfaces.IStreamedMessage} works faster. C{extensions()} decides which parameters are taken: where it
+    has C{DSN} or C{REQUIRETLS}, which it has not by itself, theirs reach the delivery in L{Path.parameters}.
 
     @ivar limits: what one client may ask for.
     @ivar role: what the listener is for.
@@ -50,20 +50,16 @@ class Session(SessionAuth):
 
     def __init__(self, chal: Any = None, contextFactory: Any = None) -> None:
         super().__init__(chal, contextFactory)
-        self._state = State.START
-        self._recipients: list[Callable[[], Any]] = []
-        self._users: list[smtp.User] = []
-        self._rcpt_count = 0
+        self._session_rcpt_count = 0
         self._helo_name = b""
-        self._extended = False
 
     @property
     def client(self) -> Client:
         """Who is at the other end, as of now (L{ISessionFacts})."""
         tls = tls_phrase(self.transport)
-        protocol = "SMTP"
+        protocol = "UTF8SMTP" if self._parameters.utf8 else "ESMTP" if self._extended else "SMTP"
         if self._extended:
-            protocol = "ESMTP" + ("S" if tls else "") + ("A" if self.login_name else "")
+            protocol += ("S" if tls else "") + ("A" if self.login_name else "")
         return Client(self.peer.address, self._helo_name.decode("ascii", "replace"), protocol, tls, self.login_name)
 
     @property
@@ -71,21 +67,20 @@ class Session(SessionAuth):
         """What C{IMessageDelivery} methods get as C{helo}: the name given, the peer's address."""
         return self._helo_name or None, self.peer.address.encode()
 
-    @property
-    def in_transaction(self) -> bool:
-        """Whether a transaction was begun by MAIL and has not ended."""
-        return self._state.in_transaction
-
     def _command(self, line: bytes) -> None:
         if self._takes_response(line):
             return
         command = grammar.parse_command(line)
         verb = command.verb
         if verb is None:
-            self._refuse("unknown", replies.UNKNOWN_COMMAND)
+            if command.is_http:
+                self._refuse("HTTP", replies.NOT_HTTP)
+            else:
+                self._refuse("unknown", replies.UNKNOWN_COMMAND)
             return
-        refusal = self.role.refusal(verb, encrypted=self.confidential, authenticated=self.authenticated)
-        refusal = refusal or illegal(self._state, verb)
+        if self._must_wait(verb) and self._ahead_of_answer(verb.name):
+            return
+        refusal = self._refusal(verb) if verb is not Verb.BDAT else None
         if refusal is None and verb in BARE_VERBS and command.argument:
             refusal = replies.NO_ARGUMENT
         if refusal is None:
@@ -95,6 +90,15 @@ class Session(SessionAuth):
                 refusal = fault.reply
         if refusal is not None:
             self._refuse(verb.name, refusal)
+
+    def _refusal(self, verb: Verb) -> Reply | None:
+        """Why C{verb} may not come now: the listener's role is asked first, then the state."""
+        refusal = self.role.refusal(verb, encrypted=self.confidential, authenticated=self.authenticated)
+        return refusal or illegal(self._state, verb)
+
+    def _must_wait(self, verb: Verb) -> bool:
+        greeting = verb in (Verb.HELO, Verb.EHLO) and not self.limits.pipelined_greeting
+        return greeting or verb in LAST_IN_GROUP
 
     # Commands without a decision
 
@@ -126,6 +130,9 @@ class Session(SessionAuth):
             b"8BITMIME": None,
             b"ENHANCEDSTATUSCODES": None,
             b"HELP": None,
+            b"SMTPUTF8": None,
+            b"CHUNKING": None,
+            b"LIMITS": [b"RCPTMAX=%d" % self.limits.recipients],
         }
         if self.canStartTLS and not self.encrypted:
             offered[b"STARTTLS"] = None
@@ -144,7 +151,11 @@ class Session(SessionAuth):
         self._close(replies.BYE)
 
     def do_VRFY(self, rest: bytes) -> None:
-        self._reply(replies.NOT_VERIFIED if rest else replies.ARGUMENT_NEEDED)
+        """RFC 5321 section 3.5.3; the parameter is RFC 6531 section 3.7.4.2's."""
+        address = grammar.parse_vrfy(rest)
+        if not address.isascii() and not rest.upper().endswith(b" SMTPUTF8"):
+            raise SyntaxFault(replies.UTF8_NEEDED)
+        self._reply(replies.NOT_VERIFIED)
 
     def do_HELP(self, rest: bytes) -> None:
         if not rest:
@@ -155,7 +166,7 @@ class Session(SessionAuth):
         self._reply(Reply(214, "2.0.0", f"Syntax: {verbs[0].value}") if verbs else replies.NO_SUCH_TOPIC)
 
     def _implemented(self) -> list[Verb]:
-        absent = {Verb.EXPN, Verb.BDAT}
+        absent = {Verb.EXPN}
         if not self._login_mechanisms:
             absent.add(Verb.AUTH)
         if not self.canStartTLS:
@@ -164,8 +175,6 @@ class Session(SessionAuth):
 
     def do_EXPN(self, rest: bytes) -> None:
         raise SyntaxFault(replies.NOT_IMPLEMENTED)
-
-    do_BDAT = do_EXPN
 
     def do_STARTTLS(self, rest: bytes) -> None:
         """RFC 3207. What came in the clear with the command or before it is forgotten (CVE-2011-0411)."""
@@ -185,12 +194,12 @@ class Session(SessionAuth):
 
     def do_MAIL(self, rest: bytes) -> None:
         sender, parameters = grammar.parse_mail(rest)
-        self._check_parameters(sender, parameters, {"SIZE", "BODY"})
-        if "BODY" in parameters:
-            grammar.parse_body(parameters["BODY"])
-        if "SIZE" in parameters and grammar.parse_size(parameters["SIZE"]) > self.limits.message_size:
+        self._parameters = mail_parameters(parameters, self._offered)
+        self._check_utf8(sender)
+        if (self._parameters.size or 0) > self.limits.message_size:
             raise SyntaxFault(replies.TOO_LARGE)
-        self._decide(maybeDeferred(self.validateFrom, self._helo_pair, Path(sender)), self._sender_accepted)
+        origin = Path(sender, parameters=self._parameters)
+        self._decide(maybeDeferred(self.validateFrom, self._helo_pair, origin), self._sender_accepted)
 
     def _sender_accepted(self, origin: Any) -> None:
         self._from = origin
@@ -199,12 +208,17 @@ class Session(SessionAuth):
 
     def do_RCPT(self, rest: bytes) -> None:
         recipient, parameters = grammar.parse_rcpt(rest)
-        self._check_parameters(recipient, parameters, set())
+        kept = rcpt_parameters(parameters, self._offered)
+        self._check_utf8(recipient)
         if self._rcpt_count >= self.limits.recipients:
             self._reply(replies.TOO_MANY_RECIPIENTS)
             return
+        if self._session_rcpt_count >= self.limits.recipients_per_session:
+            self._reply(replies.TOO_MANY_RECIPIENTS_HERE)
+            return
         self._rcpt_count += 1
-        user = smtp.User(Path(recipient, self.host), self._helo_pair, self, self._from)
+        self._session_rcpt_count += 1
+        user = smtp.User(Path(recipient, self.host, kept), self._helo_pair, self, self._from)
         self._decide(maybeDeferred(self.validateTo, user), lambda message: self._recipient_accepted(user, message))
 
     def _recipient_accepted(self, user: smtp.User, make_message: Callable[[], Any]) -> None:
@@ -213,43 +227,11 @@ class Session(SessionAuth):
         self._state = State.RCPT
         self._reply(Reply(250, "2.1.5", "Recipient OK"))
 
-    def _check_parameters(self, address: Address | None, parameters: Mapping[str, str | None], known: set[str]) -> None:
-        if address is not None and not str(address).isascii():
-            raise SyntaxFault(replies.UTF8_NOT_OFFERED)
-        for keyword in parameters:
-            if keyword not in known or not self._extended:
-                raise SyntaxFault(replies.unknown_parameter(keyword))
+    @property
+    def _offered(self) -> set[str]:
+        """The extensions this client may use."""
+        return {keyword.decode("ascii") for keyword in self.extensions()} if self._extended else set()
 
-    def do_DATA(self, rest: bytes) -> None:
-        messages: list[Any] = []
-        try:
-            for user, make_message in zip(self._users, self._recipients, strict=True):
-                messages.append(self._message(user, make_message))
-        except Exception:
-            IncomingMessage(messages, 0).abandon()
-            self._reset()
-            self._reply_to_failure(Failure())
-            return
-        self._incoming = IncomingMessage(messages, self.limits.message_size)
-        self._reply(replies.START_CONTENT)
-
-    def _message(self, user: smtp.User, make_message: Callable[[], Any]) -> Any:
-        message = make_message()
-        if not IStreamedMessage.providedBy(message):
-            header = self.receivedHeader(self._helo_pair, self._from, [user])
-            if header:
-                message.lineReceived(header)
-        return message
-
-    def _content_taken(self, reply: Reply) -> None:
-        self._reset()
-        if reply.permanent:
-            events.COMMAND_REFUSED(self._log, peer=str(self.peer), command="DATA", reply=str(reply))
-        self._reply(reply)
-
-    def _reset(self) -> None:
-        """Forget the transaction, if there is one."""
-        self._from = None
-        self._users, self._recipients, self._rcpt_count = [], [], 0
-        if self._state.in_transaction:
-            self._state = State.GREETED
+    def _check_utf8(self, address: Address | None) -> None:
+        if address is not None and not str(address).isascii() and not self._parameters.utf8:
+            raise SyntaxFault(replies.UTF8_NEEDED)

@@ -1,11 +1,12 @@
 """The verb table: which command may come in which state of a session (RFC 5321 section 4.1.4).
 
-A session is in one of four states:
+A session is in one of five states:
 
   1. C{START}: the banner is out, the client has not said who it is (also after STARTTLS);
   2. C{GREETED}: HELO or EHLO was taken; no transaction is open;
   3. C{MAIL}: a transaction is open: a reverse-path, no recipient yet;
-  4. C{RCPT}: at least one recipient was accepted.
+  4. C{RCPT}: at least one recipient was accepted;
+  5. C{CHUNKS}: a part of the message came by BDAT, its last one not yet.
 
 Every pair of state and verb stands here: it is legal, or it has exactly one reply.
 """
@@ -24,13 +25,13 @@ class Verb(enum.Enum):
 
     HELO = "HELO hostname"
     EHLO = "EHLO hostname"
-    MAIL = "MAIL FROM:<address> [SIZE=octets] [BODY=8BITMIME]"
+    MAIL = "MAIL FROM:<address> [SIZE=octets] [BODY=8BITMIME] [SMTPUTF8]"
     RCPT = "RCPT TO:<address>"
     DATA = "DATA"
     RSET = "RSET"
     NOOP = "NOOP [anything]"
     QUIT = "QUIT"
-    VRFY = "VRFY address"
+    VRFY = "VRFY address [SMTPUTF8]"
     EXPN = "EXPN list"
     HELP = "HELP [command]"
     STARTTLS = "STARTTLS"
@@ -45,31 +46,42 @@ class State(enum.Enum):
     GREETED = enum.auto()
     MAIL = enum.auto()
     RCPT = enum.auto()
+    CHUNKS = enum.auto()
 
     @property
     def in_transaction(self) -> bool:
         """Whether a mail transaction is open."""
-        return self in (State.MAIL, State.RCPT)
+        return self in (State.MAIL, State.RCPT, State.CHUNKS)
 
 
 _NO_HELO = Reply(503, "5.5.1", "Say HELO or EHLO first")
 _NO_MAIL = Reply(503, "5.5.1", "MAIL must come first")
 _NESTED = Reply(503, "5.5.1", "A transaction is open already; end it or RSET")
+_CHUNKS = Reply(503, "5.5.1", "The message is coming in chunks; send the rest with BDAT, or RSET")
 _NO_RCPT = Reply(554, "5.5.1", "No valid recipients")
 
 _MESSAGE = {State.START: _NO_HELO, State.GREETED: _NO_MAIL, State.MAIL: _NO_RCPT}
-_BETWEEN_TRANSACTIONS = {State.START: _NO_HELO, State.MAIL: _NESTED, State.RCPT: _NESTED}
+_BETWEEN_TRANSACTIONS = {
+    State.START: _NO_HELO,
+    State.MAIL: _NESTED,
+    State.RCPT: _NESTED,
+    State.CHUNKS: _NESTED,
+}
 
 _ILLEGAL: Mapping[Verb, Mapping[State, Reply]] = MappingProxyType(
     {
         Verb.MAIL: _BETWEEN_TRANSACTIONS,
-        Verb.RCPT: {State.START: _NO_HELO, State.GREETED: _NO_MAIL},
-        Verb.DATA: _MESSAGE,
+        Verb.RCPT: {State.START: _NO_HELO, State.GREETED: _NO_MAIL, State.CHUNKS: _CHUNKS},
+        Verb.DATA: {**_MESSAGE, State.CHUNKS: _CHUNKS},
         Verb.BDAT: _MESSAGE,
         Verb.STARTTLS: _BETWEEN_TRANSACTIONS,
         Verb.AUTH: _BETWEEN_TRANSACTIONS,
     }
 )
+#: What must end a group of pipelined commands, for its answer decides what comes next (RFC 2920 section 3.1).
+LAST_IN_GROUP = frozenset({Verb.DATA, Verb.STARTTLS, Verb.AUTH})
+#: What a browser says, or a web page that makes a browser speak to us.
+HTTP_VERBS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PRI", "PUT", "TRACE"})
 #: What takes no argument; giving one is C{501 5.5.4}.
 BARE_VERBS = frozenset({Verb.DATA, Verb.RSET, Verb.QUIT, Verb.STARTTLS})
 

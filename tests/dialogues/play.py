@@ -1,7 +1,8 @@
-"""Reads the conversations of this folder and holds them with a server in memory."""
+"""Reads the conversations of this folder and holds them with a server in memory, or over any wire."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,18 +24,22 @@ USERS = (
     .adding("user1", _SECRET, ["info@partner.example"])
 )
 
+#: Reply lines expected: beginnings, C{"+250"} for all lines of one reply, C{"close"} for the connection's end.
+Replies = tuple[str, ...]
+
 
 @attrs.frozen
 class Turn:
-    """What the client says, and the beginnings of the reply lines it then gets."""
+    """What the client says after waiting, and the beginnings of the reply lines it then gets."""
 
     said: bytes
-    replies: tuple[str, ...]
+    replies: Replies
+    wait: float = 0.0
 
 
 @attrs.frozen
 class Dialogue:
-    """One conversation."""
+    """One conversation. C{as_written}: its turns mean something only as they are, each in one segment."""
 
     name: str
     turns: tuple[Turn, ...]
@@ -44,7 +49,22 @@ class Dialogue:
     users: UsersFile | None = None
     role: Role | None = None
     lockstep: bool = False
-    whole: bool = False
+    as_written: bool = False
+
+    def server(self) -> MemoryServer:
+        """The server that it is held with."""
+        return MemoryServer(users=self.users, role=self.role, **self.limits)
+
+    @property
+    def timed(self) -> bool:
+        """Whether the clock plays a part."""
+        return any(turn.wait for turn in self.turns)
+
+    @property
+    def local(self) -> bool:
+        """Whether the peer may be this machine: it is, or it is nobody in particular and begins with a CRLF."""
+        first = next((turn.said for turn in self.turns if b"\n" in turn.said), b"")
+        return self.peer == "127.0.0.1" or (self.peer == STRANGER and b"\n" not in first.replace(b"\r\n", b""))
 
 
 def dialogues() -> Iterator[Dialogue]:
@@ -60,72 +80,84 @@ def read(name: str, text: str) -> Dialogue:
     @raise ValueError: a line is none of those that the README lists.
     """
     dialogue = Dialogue(name, ())
-    turns: list[tuple[bytes, list[str]]] = [(b"", [])]
+    turns: list[tuple[bytes, list[str], float]] = [(b"", [], 0.0)]
     for line in filter(None, text.splitlines()):
         mark, _, rest = line.partition(" ")
         if mark == "C:":
-            turns.append((rest.encode() + b"\r\n", []))
+            turns.append((rest.encode() + b"\r\n", [], 0.0))
         elif mark == "C\\":
-            turns.append((rest.encode("latin-1").decode("unicode_escape").encode("latin-1"), []))
-        elif mark == "S:":
-            turns[-1][1].append(rest)
-        elif mark == "peer":
-            dialogue = attrs.evolve(dialogue, peer=rest)
-        elif mark == "users":
-            dialogue = attrs.evolve(dialogue, users=USERS)
-        elif mark == "role":
-            dialogue = attrs.evolve(dialogue, role=ROLES[rest])
-        elif mark == "lockstep":
-            dialogue = attrs.evolve(dialogue, lockstep=True)
-        elif mark == "whole":
-            dialogue = attrs.evolve(dialogue, whole=True)
-        elif mark == "limit":
-            dialogue.limits[rest.split()[0]] = int(rest.split()[1])
+            turns.append((rest.encode("latin-1").decode("unicode_escape").encode("latin-1"), [], 0.0))
+        elif mark == "wait":
+            turns.append((b"", [], float(rest)))
+        elif mark in ("S:", "S+"):
+            turns[-1][1].append(rest if mark == "S:" else f"+{rest}")
         elif mark == "=":
             dialogue.stored[rest.split()[0]] = int(rest.split()[1])
         elif mark != "#":
-            raise ValueError(f"{name}: {line!r}")
-    return attrs.evolve(dialogue, turns=tuple(Turn(said, tuple(replies)) for said, replies in turns))
+            dialogue = _about(dialogue, line)
+    return attrs.evolve(dialogue, turns=tuple(Turn(said, tuple(replies), wait) for said, replies, wait in turns))
+
+
+def _about(dialogue: Dialogue, line: str) -> Dialogue:
+    mark, _, rest = line.partition(" ")
+    if mark == "peer":
+        return attrs.evolve(dialogue, peer=rest)
+    if line == "as written":
+        return attrs.evolve(dialogue, as_written=True)
+    if line == "lockstep":
+        return attrs.evolve(dialogue, lockstep=True)
+    if line == "users":
+        return attrs.evolve(dialogue, users=USERS)
+    if mark == "role":
+        return attrs.evolve(dialogue, role=ROLES[rest])
+    if mark != "limit":
+        raise ValueError(f"{dialogue.name}: {line!r}")
+    setting, _, value = rest.partition(" ")
+    return attrs.evolve(dialogue, limits=dialogue.limits | {setting: tomllib.loads(f"value = {value}")["value"]})
 
 
 def hold(dialogue: Dialogue, segments: Callable[[bytes], list[bytes]]) -> None:
     """Hold a conversation, each turn cut into segments, and check every reply and mailbox."""
-    if dialogue.whole:
-        segments = _uncut
-    server = MemoryServer(users=dialogue.users, role=dialogue.role, **dialogue.limits)
+    server = dialogue.server()
     connection = server.connect(dialogue.peer)
     for turn in dialogue.turns:
+        server.clock.advance(turn.wait)
         got = connection.received()
         for segment in segments(turn.said) if turn.said else []:
-            got += connection.send(segment)
-        _check(dialogue, turn, got.decode("ascii").splitlines(), connection.closed)
+            got += connection.send_at_once(segment)
+        check(dialogue, turn, got, connection.closed)
     _check_stored(dialogue, server)
 
 
-def _uncut(said: bytes) -> list[bytes]:
-    return [said]
-
-
 def hold_at_once(dialogue: Dialogue) -> None:
-    """The same, with everything the client ever says sent in one segment, unless it must wait for answers."""
-    if dialogue.lockstep:
-        return
-    server = MemoryServer(users=dialogue.users, role=dialogue.role, **dialogue.limits)
+    """The same, with what the client ever says sent in as few segments as RFC 2920 lets it."""
+    server = dialogue.server()
     connection = server.connect(dialogue.peer)
     said = b"".join(turn.said for turn in dialogue.turns)
     got = connection.received() + connection.send(said)
     whole = Turn(said, tuple(reply for turn in dialogue.turns for reply in turn.replies))
-    _check(dialogue, whole, got.decode("ascii").splitlines(), connection.closed)
+    check(dialogue, whole, got, connection.closed)
     _check_stored(dialogue, server)
 
 
-def _check(dialogue: Dialogue, turn: Turn, got: list[str], closed: bool) -> None:
+def check(dialogue: Dialogue, turn: Turn, got: bytes, closed: bool) -> None:
+    """Check what came after a turn."""
+    lines = got.decode("ascii").splitlines()
     expected = [reply for reply in turn.replies if reply != "close"]
-    matches = len(got) == len(expected) and all(
-        line.startswith(start) for line, start in zip(got, expected, strict=True)
-    )
-    assert matches, f"{dialogue.name}: after {turn.said!r}: {got} is not {list(turn.replies)}"
+    assert is_answer(lines, expected), f"{dialogue.name}: after {turn.said!r}: {lines} is not {list(turn.replies)}"
     assert closed == ("close" in turn.replies), f"{dialogue.name}: after {turn.said!r}: closed is {closed}"
+
+
+def is_answer(lines: list[str], expected: list[str]) -> bool:
+    """Whether these reply lines are all that was expected, and nothing else."""
+    rest = list(lines)
+    for reply in expected:
+        if not rest or not rest[0].startswith(reply.removeprefix("+")):
+            return False
+        while reply.startswith("+") and rest[0][3:4] == "-" and len(rest) > 1:
+            rest.pop(0)
+        rest.pop(0)
+    return not rest
 
 
 def _check_stored(dialogue: Dialogue, server: MemoryServer) -> None:

@@ -18,10 +18,9 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
     """Start real servers; what the test leaves running is ended after it."""
     started: list[Server] = []
 
-    def start(*options: str, listen: str = LOOPBACK, twistd: tuple[str, ...] = ("-n", "--pidfile=")) -> Server:
+    def start(*options: str, listen: str | None = LOOPBACK, twistd: tuple[str, ...] = ("-n", "--pidfile=")) -> Server:
         command = [str(TWISTD), *twistd, "mailagent", "--log-format", "json"]
-        if listen:  # else the configuration says where
-            command += ["--listen", listen]
+        command += ["--listen", listen] if listen else []
         server = Server([*command, "--mailboxes", str(tmp_path / "mailboxes"), *options], tmp_path)
         started.append(server)
         return server

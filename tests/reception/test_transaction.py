@@ -230,9 +230,11 @@ def test_a_directory_may_answer_later() -> None:
     server = MemoryServer(directory=directory)
     connection = server.connect()
     connection.greet()
-    assert codes(connection.send(transaction("anybody@anywhere"))) == ["250 2.1.0"]
+    envelope, content = transaction("anybody@anywhere").split(b"DATA\r\n")
+    assert codes(connection.send(envelope + b"DATA\r\n")) == ["250 2.1.0"]
     directory.answer.callback((Mailbox(Address("user1", "hostmeister.de"), f"{ROOT}/user1"),))
-    assert codes(connection.received()) == ["250 2.1.5", "354", "250 2.0.0"]
+    assert codes(connection.received()) == ["250 2.1.5", "354"]
+    assert codes(connection.send(content)) == ["250 2.0.0"]
     assert len(server.stored("user1")) == 1
 
 
@@ -327,3 +329,14 @@ def test_what_a_stock_session_lets_through_as_an_address_is_refused(stock: tuple
     assert connection.send(b"MAIL FROM:<u@y..z>\r\n").startswith(b"501 ")
     assert connection.send(b"MAIL FROM:<u@y>\r\n").startswith(b"250 ")
     assert connection.send(b"RCPT TO:<u@-y>\r\n").startswith(b"501 ")
+
+
+def test_the_trace_header_says_that_smtputf8_was_used() -> None:
+    server = MemoryServer()
+    connection = server.connect()
+    connection.greet()
+    connection.send("MAIL FROM:<jörg@client.example> SMTPUTF8\r\nRCPT TO:<user1@hostmeister.de>\r\n".encode())
+    connection.send(b"BDAT 6 LAST\r\nS: x\r\n")
+    (message,) = server.stored("user1")
+    assert b" with UTF8SMTP id " in message
+    assert message.startswith("Return-Path: <jörg@client.example>\n".encode())

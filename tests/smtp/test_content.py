@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailagent.smtp.content import ContentDecoder
+from mailagent.smtp.content import ChunkDecoder, ContentDecoder
 
 FRAGMENTS = [b"\r", b"\n", b"\r\n", b".", b"..", b"\r\n.", b"\r\n.\r\n", b"a", b"text", b"\x00", b"QUIT\r\n", b"\xff"]
 wires = st.lists(st.sampled_from(FRAGMENTS), max_size=25).map(b"".join)
@@ -97,3 +97,18 @@ def test_at_most_four_octets_are_held_back() -> None:
     assert decoder.feed(b"abc\r\n.\r") == (b"abc", None)
     assert decoder.feed(b"x")[0] == b""  # a bare CR it was
     assert decoder.bare_line_end
+
+
+chunk_wires = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"\r\n.\r\n", b"a", b"\x00"]), max_size=20)
+
+
+@given(chunk_wires.map(b"".join), st.lists(st.integers(0, 60), max_size=6))
+def test_chunks_are_decoded_the_same_wherever_they_are_cut(wire: bytes, borders: list[int]) -> None:
+    decoder = ChunkDecoder()
+    cuts = [0, *sorted(border for border in borders if border < len(wire)), len(wire)]
+    content = b"".join(decoder.feed(wire[start:stop])[0] for start, stop in itertools.pairwise(cuts)) + decoder.end()
+    lines = wire.split(b"\r\n")
+    assert decoder.bare_line_end == any(b"\r" in line or b"\n" in line for line in lines)
+    if not decoder.bare_line_end:
+        assert decoder.size == len(wire)
+        assert content == b"".join(line + b"\n" for line in (lines if lines[-1] else lines[:-1]))

@@ -15,12 +15,14 @@ from mailagent.smtp.grammar import (
     SyntaxFault,
     parse_address,
     parse_auth,
+    parse_bdat,
     parse_body,
     parse_command,
     parse_helo,
     parse_mail,
     parse_rcpt,
     parse_size,
+    parse_vrfy,
 )
 from mailagent.smtp.verbs import Verb
 
@@ -185,3 +187,14 @@ def test_any_octets_are_an_auth_argument_or_a_syntax_fault(argument: bytes) -> N
     reply = fault_of(parse_auth, argument)
     assert reply is None or (reply.code, reply.status) == (501, "5.5.4")
     assert reply is not None or parse_auth(argument)[0].isascii()
+
+
+@given(st.binary(max_size=30))
+def test_bdat_and_vrfy_raise_nothing_but_the_syntax_fault(octets: bytes) -> None:
+    for parse in (parse_bdat, parse_vrfy):
+        assert (fault := fault_of(parse, octets)) is None or fault.status == "5.5.4"
+
+
+def test_bdat_takes_a_number_and_last() -> None:
+    assert parse_bdat(b"0") == (0, False)
+    assert parse_bdat(b"12 last") == (12, True)

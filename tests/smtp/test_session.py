@@ -20,9 +20,9 @@ from twisted.mail import smtp
 from twisted.mail.interfaces import IMessageDelivery
 from zope.interface import alsoProvides, implementer
 
-from mailagent.smtp.exchange import LINGER, READ_AHEAD
+from mailagent.smtp.connection import LINGER, READ_AHEAD
 from mailagent.smtp.session import Session
-from tests.memory_server import Connection, MemoryServer, codes, transaction
+from tests.memory_server import Connection, MemoryServer, codes, segments, transaction
 from tests.smtp.deliveries import PlainDeliveries, PlainDelivery, PlainMessage
 
 
@@ -56,13 +56,15 @@ class Decisions:
 def test_stock_defect_deferred_validation_breaks_the_order_of_replies() -> None:
     decisions = Decisions()
     connection = greeted(plain_server(PlainDelivery(decisions.ask)))
-    assert connection.send(transaction("user1@hostmeister.de", "b@c") + b"QUIT\r\n") == b""
+    envelope, content = transaction("user1@hostmeister.de", "b@c").split(b"DATA\r\n")
+    assert connection.send(envelope + b"DATA\r\n") == b""
     got = []
     while decisions.open:
         assert len(decisions.open) == 1  # one command at a time
         decisions.make()
         got.append(codes(connection.received()))
-    assert got == [["250 2.1.0"], ["250 2.1.5"], ["250 2.1.5", "354", "250 2.0.0", "221 2.0.0"]]
+    got.append(codes(connection.send(content + b"QUIT\r\n")))
+    assert got == [["250 2.1.0"], ["250 2.1.5"], ["250 2.1.5", "354"], ["250 2.0.0", "221 2.0.0"]]
 
 
 def test_replies_to_one_segment_leave_together() -> None:
@@ -76,7 +78,9 @@ def test_replies_to_one_segment_leave_together() -> None:
 COMMANDS = [
     b"NOOP\r\n", b"RSET\r\n", b"EHLO y\r\n", b"MAIL FROM:<a@b>\r\n", b"MAIL FROM:<no@b>\r\n", b"RCPT TO:<c@d>\r\n",
     b"RCPT TO:<no@d>\r\n", b"DATA\r\n", b"VRFY x\r\n", b"BOGUS\r\n", b"text\r\n", b"..text\r\n", b".\r\n",
-    b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n", b"bare\nline\r\n",
+    b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n", b"bare\nline\r\n", b"BDAT 6\r\nQUIT\r\n",
+    b"BDAT 3 LAST\r\n.\r\n", b"BDAT 0 LAST\r\n", b"BDAT 2 LAST\r\na\n",
+    b"MAIL FROM:<a@b> SMTPUTF8\r\nRCPT TO:<c@d>\r\n",
 ]  # fmt: skip
 
 
@@ -107,16 +111,17 @@ def test_a_pipelining_client_sees_what_a_lock_step_client_sees(
         return decide(verb, address)
 
     pipelining = greeted(plain_server(PlainDelivery(decide_later), errors=100))
-    stream = b"".join(said)
-    cuts = [0, *sorted(border for border in borders if border < len(stream)), len(stream)]
-    got = b"".join(pipelining.send(stream[start:stop]) for start, stop in itertools.pairwise(cuts))
-    while open_decisions:
-        decision, address = open_decisions.pop(0)
-        if address.startswith("no@"):
-            decision.errback(smtp.SMTPServerError(550, "5.7.1 no"))
-        else:
-            decision.callback(None)
-        got += pipelining.received()
+    got = b""
+    for group in segments(b"".join(said)):  # a client waits for the answers to a group
+        cuts = [0, *sorted(border for border in borders if border < len(group)), len(group)]
+        got += b"".join(pipelining.send_at_once(group[start:stop]) for start, stop in itertools.pairwise(cuts))
+        while open_decisions:
+            decision, address = open_decisions.pop(0)
+            if address.startswith("no@"):
+                decision.errback(smtp.SMTPServerError(550, "5.7.1 no"))
+            else:
+                decision.callback(None)
+            got += pipelining.received()
     assert got == expected
 
 
@@ -502,7 +507,15 @@ def tls_session() -> tuple[Connection, TLSTransport]:
 
 def test_stock_defect_commands_sent_with_starttls_ran_inside_tls() -> None:
     connection, transport = tls_session()
-    got = connection.send(b"MAIL FROM:<a@b>\r\nRSET\r\nSTARTTLS\r\nMAIL FROM:<injected@plain>\r\nRCPT TO:<par")
+    got = connection.send_at_once(b"STARTTLS\r\nMAIL FROM:<injected@plain>\r\nRCPT TO:<par")
+    assert codes(got) == ["554 5.5.0"]
+    assert connection.closed
+    assert transport.started is None
+
+
+def test_tls_starts_a_session_afresh() -> None:
+    connection, transport = tls_session()
+    got = connection.send(b"MAIL FROM:<a@b>\r\nRSET\r\nSTARTTLS\r\n")
     assert codes(got) == ["250 2.1.0", "250 2.0.0", "220"]
     assert transport.started == transport.value()
     assert codes(connection.send(b"MAIL FROM:<a@b>\r\n")) == ["503 5.5.1"]  # EHLO is forgotten too

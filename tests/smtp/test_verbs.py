@@ -14,6 +14,7 @@ LEGAL = {
     State.GREETED: ALWAYS | {Verb.MAIL, Verb.STARTTLS, Verb.AUTH},
     State.MAIL: ALWAYS | {Verb.RCPT},
     State.RCPT: ALWAYS | {Verb.RCPT, Verb.DATA, Verb.BDAT},
+    State.CHUNKS: ALWAYS | {Verb.BDAT},
 }
 
 
@@ -27,4 +28,4 @@ def test_the_table_is_that_of_the_rfc(state: State, verb: Verb) -> None:
 
 
 def test_a_transaction_is_open_between_mail_and_the_end_of_data() -> None:
-    assert [state for state in State if state.in_transaction] == [State.MAIL, State.RCPT]
+    assert [state for state in State if state.in_transaction] == [State.MAIL, State.RCPT, State.CHUNKS]

@@ -1,0 +1,48 @@
+"""How many sessions there may be: in total, and of one client network.
+
+A network is an IPv4 address or an IPv6 /64, which is what one client commands. Peers on this machine count in total
+only: all local users, and what forwards to us from here, share one address.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import attrs
+
+from mailagent.config import Limits
+from mailagent.envelope.reply import Reply
+from mailagent.smtp.peer import Peer
+
+TOO_MANY_SESSIONS = Reply(421, "4.3.2", "Too many sessions, try again later")
+TOO_MANY_OF_YOURS = Reply(421, "4.7.0", "Too many sessions from your network, try again later")
+
+
+@attrs.define(eq=False)
+class Admission:
+    """Counts who is in. Every peer for whom L{enter} gave C{None} must L{leave} once."""
+
+    _total: int = attrs.field(default=0, init=False)
+    _networks: Counter[str] = attrs.field(factory=Counter, init=False)
+
+    def enter(self, peer: Peer, limits: Limits) -> Reply | None:
+        """Let C{peer} in.
+
+        @return: C{None}, or the reply it is turned away with; then nothing was counted.
+        """
+        if self._total >= limits.sessions:
+            return TOO_MANY_SESSIONS
+        if not peer.local:
+            if self._networks[peer.network] >= limits.sessions_per_network:
+                return TOO_MANY_OF_YOURS
+            self._networks[peer.network] += 1
+        self._total += 1
+        return None
+
+    def leave(self, peer: Peer) -> None:
+        """C{peer}'s session is over."""
+        self._total -= 1
+        if not peer.local:
+            self._networks[peer.network] -= 1
+            if not self._networks[peer.network]:
+                del self._networks[peer.network]

@@ -1,0 +1,29 @@
+"""One allowance of memory for what all sessions hold together."""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.define(eq=False)
+class Budget:
+    """Counts the octets that wait in all sessions.
+
+    It grants nothing and refuses nothing: who finds it C{exhausted} holds no more than it has. A session then stops
+    reading its peer at the first octet it cannot carry out, so what is held in excess is one read of each.
+
+    @ivar limit: octets.
+    @ivar used: octets held now.
+    """
+
+    limit: int
+    used: int = 0
+
+    def change(self, octets: int) -> None:
+        """So many octets more are held, or fewer where negative."""
+        self.used += octets
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no more should be held."""
+        return self.used > self.limit
