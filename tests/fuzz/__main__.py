@@ -1,8 +1,8 @@
 """Coverage-guided fuzzing with atheris: C{python -m tests.fuzz TARGET [libFuzzer options]}.
 
 It starts from C{tests/fuzz/corpus/TARGET}, and what it finds goes to C{.fuzz/TARGET}, which git ignores; libFuzzer's
-C{-merge=1 tests/fuzz/corpus/TARGET .fuzz/TARGET} takes over what adds coverage. An input that breaks a target is written to
-the working directory: put it into the corpus with the fix, and the ordinary tests try it for ever.
+C{-merge=1 tests/fuzz/corpus/TARGET .fuzz/TARGET} takes over what adds coverage. An input that breaks a target is
+written to the working directory: put it into the corpus with the fix, and the ordinary tests try it for ever.
 """
 
 from __future__ import annotations
