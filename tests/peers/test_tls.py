@@ -8,9 +8,11 @@ import ssl
 import stat
 import subprocess
 import xml.etree.ElementTree as ElementTree
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from OpenSSL import SSL
 
 from tests import programs
 from tests.peers.conftest import StartServer
@@ -90,6 +92,29 @@ def test_commands_sent_ahead_of_the_handshake_do_not_survive_it(server: Server) 
         else:  # to refuse it is as good
             assert reply[:1] in (b"4", b"5")
     assert not server.events("recipient_accepted")
+
+
+def test_who_closes_its_direction_with_its_last_words_gets_the_replies(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), DEADLINE) as plain:
+        for words in (b"EHLO x\r\n", b"STARTTLS\r\n"):
+            plain.recv(1024)
+            plain.sendall(words)
+        assert plain.recv(1024).startswith(b"220")
+        plain.settimeout(None)  # pyOpenSSL knows no timeouts
+        encrypted = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), plain)
+        encrypted.set_connect_state()
+        encrypted.do_handshake()
+        encrypted.sendall(f"EHLO x\r\nMAIL FROM:<{ANN}>\r\nRCPT TO:<{USER1}>\r\nDATA\r\n".encode())
+        said = b""
+        while b"354 " not in said:
+            said += encrypted.recv(1024)
+        encrypted.sendall(b"Subject: x\r\n\r\nhi\r\n.\r\nQUIT\r\n")
+        encrypted.shutdown()
+        plain.shutdown(socket.SHUT_WR)
+        with suppress(SSL.ZeroReturnError):
+            while True:
+                said += encrypted.recv(1024)
+    assert [line[:9] for line in said.splitlines()[-2:]] == [b"250 2.0.0", b"221 2.0.0"]
 
 
 @pytest.mark.requires("swaks")
