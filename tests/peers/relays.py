@@ -105,6 +105,7 @@ class Postfix:
     @ivar port: where it takes mail.
     """
 
+    _command: list[str]
     process: Server
     port: int
 
@@ -119,9 +120,15 @@ class Postfix:
         own_port = free_port()
         (home / "etc/main.cf").write_text(_MAIN_CF.format(home=home, port=port))
         (home / "etc/master.cf").write_text(_MASTER_CF.format(own_port=own_port))
-        process = Server([programs.path("postfix"), "-c", str(home / "etc"), "start-fg"], home)
+        command = [programs.path("postfix"), "-c", str(home / "etc")]
+        process = Server([*command, "start-fg"], home)
         process.wait_for_output("daemon started")
-        return cls(process, own_port)
+        return cls(command, process, own_port)
+
+    def stop(self) -> None:
+        """End it, its many processes included."""
+        subprocess.run([*self._command, "abort"], capture_output=True, timeout=DEADLINE, check=True)
+        self.process.wait()
 
 
 @attrs.frozen

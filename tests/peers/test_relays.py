@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -35,8 +34,7 @@ def home() -> Iterator[Path]:
 def postfix(server: Server, home: Path) -> Iterator[Postfix]:
     running = Postfix.start(home, server.port)
     yield running
-    running.process.signal(signal.SIGTERM)
-    running.process.wait()
+    running.stop()
 
 
 def numbered(number: int) -> bytes:
