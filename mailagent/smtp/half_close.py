@@ -35,7 +35,7 @@ class HalfClosingConnection(SSL.Connection):
             return super().recv(bufsiz, flags)
         except SSL.ZeroReturnError:
             wrapped = IHalfCloseableProtocol(self._protocol.wrappedProtocol, None)
-            if wrapped is None:
+            if wrapped is None or self.get_shutdown() & SSL.SENT_SHUTDOWN:  # with the latter, both have closed
                 raise
             if not self.half_closed:
                 self.half_closed = True
