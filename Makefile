@@ -17,7 +17,7 @@ DEV := $(VENV)/dev.stamp
 FUZZ := $(VENV)/fuzz.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types format coverage fuzz docs changelog clean
+.PHONY: help run test lint types format torture coverage fuzz docs changelog clean
 
 help:  ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -27,6 +27,9 @@ run: $(RUN)  ## Start the server (ARGS="--help" shows its options); ^C stops it
 
 test: lint types  ## Run lint, types and all tests (TESTS="tests/smtp -x" for some)
 	$(BIN)/pytest $(TESTS)
+
+torture: $(TEST)  ## Run the long forms of tests that `make test` has only in short (TESTS="tests/peers" for some)
+	$(BIN)/pytest -m torture $(TESTS)
 
 lint: $(TEST)  ## Check style
 	$(BIN)/ruff check .

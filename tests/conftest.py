@@ -14,6 +14,7 @@ settings.load_profile("untimed")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "requires(*names): skip (or fail, in CI) where one of these programs is missing")
+    config.addinivalue_line("markers", "torture: takes long, so that only `make torture` runs it")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

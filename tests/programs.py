@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
+#: Where C{.ci/run} puts what cannot be installed beside the rest.
+PEERS = Path(__file__).resolve().parents[1] / ".peers"
 #: Daemons live in sbin, which an ordinary user's PATH may lack.
-SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+SEARCH_PATH = os.pathsep.join(
+    [os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin", str(PEERS / "usr/sbin")]
+)
 
 
 def find(name: str) -> str | None:

@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from mailagent import log as events
 from mailagent.smtp.certificate import CertificateFiles, CertificateUnusable, LoadedCertificate, load
+from mailagent.smtp.half_close import HalfClosingConnection
 
 #: Seconds between two looks at the files.
 _LOOK_EVERY = 5.0
@@ -89,7 +90,7 @@ class ServerTLS:
         if self._seconds() - self._looked >= _LOOK_EVERY:
             self._looked = self._seconds()
             self._renew()
-        return SSL.Connection(self._certificates[""].loaded.context, None)
+        return HalfClosingConnection(self._certificates[""].loaded.context, protocol)
 
     def _choose(self, connection: SSL.Connection) -> None:
         name = (connection.get_servername() or b"").decode("ascii", "replace").lower().rstrip(".")

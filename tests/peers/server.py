@@ -108,6 +108,18 @@ class Server:
         """Return as soon as it has written C{words} to standard error."""
         self._wait_until(lambda: words in self.errors, f"{words!r} on standard error")
 
+    def wait_for_output(self, words: str, times: int = 1, deadline: float = DEADLINE) -> None:
+        """Return as soon as so many lines with C{words} have come on standard output."""
+        read = found = 0
+
+        def happened() -> bool:
+            nonlocal read, found
+            found += sum(words in line for line in self._output[read:])
+            read = len(self._output)
+            return found >= times
+
+        self._wait_until(happened, f"{words!r} on standard output, {times} times", deadline)
+
     def _wait_until(self, happened: Callable[[], bool], what: str, deadline: float = DEADLINE) -> None:
         with self._changed:
             self._changed.wait_for(lambda: happened() or self._ended(), deadline)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import smtplib
 import socket
 import ssl
 import stat
 import subprocess
 import xml.etree.ElementTree as ElementTree
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from OpenSSL import SSL
 
 from tests import programs
 from tests.peers.conftest import StartServer
-from tests.peers.mail import new
+from tests.peers.mail import NASTY, lines_crlf, new
 from tests.peers.server import DEADLINE, LOOPBACK, Server
-from tests.peers.test_clients import ANN, USER1, run
+from tests.peers.test_clients import ANN, USER1, assert_delivered_once, run
 from tests.smtp.certificates import write_pair
 
 CONFIGURATION = """
@@ -47,6 +50,13 @@ def start_role(start_server: StartServer, tmp_path: Path) -> StartServer:
         return start_server(listen="")
 
     return start
+
+
+def assert_delivered_over_tls(server: Server) -> None:
+    assert_delivered_once(server)
+    (message,) = new(server.mailboxes / "user1")
+    assert b"with ESMTPS id" in message
+    assert server.wait_for("disconnected")["reason"] == "Connection was closed cleanly."
 
 
 def test_starttls_works_without_configuration_and_says_so_in_the_trace(server: Server, tmp_path: Path) -> None:
@@ -93,6 +103,29 @@ def test_commands_sent_ahead_of_the_handshake_do_not_survive_it(server: Server) 
     assert not server.events("recipient_accepted")
 
 
+def test_who_closes_its_direction_with_its_last_words_gets_the_replies(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), DEADLINE) as plain:
+        for words in (b"EHLO x\r\n", b"STARTTLS\r\n"):
+            plain.recv(1024)
+            plain.sendall(words)
+        assert plain.recv(1024).startswith(b"220")
+        plain.settimeout(None)  # pyOpenSSL knows no timeouts
+        encrypted = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), plain)
+        encrypted.set_connect_state()
+        encrypted.do_handshake()
+        encrypted.sendall(f"EHLO x\r\nMAIL FROM:<{ANN}>\r\nRCPT TO:<{USER1}>\r\nDATA\r\n".encode())
+        said = b""
+        while b"354 " not in said:
+            said += encrypted.recv(1024)
+        encrypted.sendall(b"Subject: x\r\n\r\nhi\r\n.\r\nQUIT\r\n")
+        encrypted.shutdown()
+        plain.shutdown(socket.SHUT_WR)
+        with suppress(SSL.ZeroReturnError):
+            while True:
+                said += encrypted.recv(1024)
+    assert [line[:9] for line in said.splitlines()[-2:]] == [b"250 2.0.0", b"221 2.0.0"]
+
+
 @pytest.mark.requires("swaks")
 @pytest.mark.parametrize(("role", "option"), [("mx", "--tls"), ("mx", "--tls-optional-strict")])
 def test_swaks_delivers_over_tls(start_role: StartServer, role: str, option: str) -> None:
@@ -102,6 +135,34 @@ def test_swaks_delivers_over_tls(start_role: StartServer, role: str, option: str
     assert "TLS started with cipher TLSv1." in said
     assert "~> DATA" in said
     assert len(new(server.mailboxes / "user1")) == 1
+
+
+@pytest.mark.requires("curl")
+def test_curl_delivers_over_starttls(server: Server) -> None:
+    url = f"smtp://127.0.0.1:{server.port}/client.example.org"
+    options = ["--silent", "--show-error", "--ssl-reqd", "--insecure", "--mail-from", ANN, "--mail-rcpt", USER1]
+    run([programs.path("curl"), *options, "--upload-file", "-", url], stdin=lines_crlf(NASTY))
+    assert_delivered_over_tls(server)
+
+
+NODEMAILER = """
+const [port, from, to] = process.argv.slice(1);
+const tls = { rejectUnauthorized: false };
+const transport = require("nodemailer").createTransport({ host: "127.0.0.1", port: +port, requireTLS: true, tls });
+const raw = require("fs").readFileSync(0);
+transport.sendMail({ envelope: { from, to }, raw }).then((info) => console.log(info.response));
+"""
+
+
+@pytest.mark.requires("node")
+def test_nodemailer_delivers_over_starttls(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NODE_PATH", "/usr/share/nodejs")  # where Debian's packages are
+    node = programs.path("node")
+    if subprocess.run([node, "-e", "require('nodemailer')"], capture_output=True, check=False).returncode != 0:
+        programs.absent("nodemailer")
+    said = run([node, "-e", NODEMAILER, str(server.port), ANN, USER1], stdin=lines_crlf(NASTY))
+    assert said.startswith("250 2.0.0 Stored as ")
+    assert_delivered_over_tls(server)
 
 
 @pytest.mark.requires("openssl")
@@ -145,6 +206,23 @@ def test_sslscan_finds_nothing_weak(start_role: StartServer, tmp_path: Path, rol
     assert [each.get("supported") for each in found.iter("compression")] in ([], ["0"])
     assert [each.get("secure") for each in found.iter("renegotiation")] in ([], ["0"], ["1"])
     assert not any(each.get("vulnerable") == "1" for each in found.iter("heartbleed"))
+
+
+@pytest.mark.torture
+@pytest.mark.requires("testssl")
+@pytest.mark.parametrize("role", ["mx", "submissions"])
+def test_testssl_finds_nothing_vulnerable(start_role: StartServer, tmp_path: Path, role: str) -> None:
+    server = start_role(role)
+    report = tmp_path / "report.json"
+    how = ["-t", "smtp"] if role == "mx" else []
+    checks = ["--protocols", "--std", "--pfs", "--vulnerable"]
+    command = [programs.path("testssl"), "--warnings", "off", "--quiet", *how, *checks, "--jsonfile", str(report)]
+    subprocess.run([*command, f"127.0.0.1:{server.port}"], capture_output=True, timeout=250, check=False)
+    findings = {each["id"]: each for each in json.loads(report.read_text())}
+    assert {"TLS1_3", "heartbleed", "ROBOT", "PFS"} - set(findings) == set()
+    fine = ("OK", "INFO", "WARN")  # it warns of its own limits
+    bad = {name: each["finding"] for name, each in findings.items() if each["severity"] not in fine}
+    assert bad == {}
 
 
 @pytest.mark.requires("openssl")
