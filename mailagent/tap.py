@@ -17,6 +17,7 @@ from twisted.python import usage
 from twisted.python.threadpool import ThreadPool
 
 from mailagent import log, welcome
+from mailagent.budget import Budget
 from mailagent.config import BUILT_IN, Config, ConfigError, Overrides, load
 from mailagent.directory.current import CurrentDirectory
 from mailagent.directory.whitelist import Whitelist
@@ -147,10 +148,11 @@ def make_service(
     in_pool = _in_pool(reactor, pool)
     files = Files()
     directory = CurrentDirectory(Whitelist.from_config(config))
-    mailstore = Maildirs(files, in_pool, config.hostname, time.time)
+    budget = Budget()
+    mailstore = Maildirs(files, in_pool, config.hostname, time.time, budget=budget)
     reception = Reception(directory, mailstore, config.hostname, time.time, partial(randbits, 30))
     tls = ServerTLS(reactor.seconds)
-    factory = SessionFactory(reception, config.hostname, config.limits, reactor, tls)
+    factory = SessionFactory(reception, config.hostname, config.limits, reactor, tls, budget=budget)
     logger = Logger("mailagent")
     parts = Parts(directory, factory, tls, files, logger)
     pid_file = PidFile(config.state)

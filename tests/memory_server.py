@@ -17,6 +17,7 @@ from twisted.internet.testing import StringTransport
 from twisted.mail.interfaces import IMessageDeliveryFactory
 from twisted.python.failure import Failure
 
+from mailagent.budget import Budget
 from mailagent.config import Config, HostSettings, Limits, MailboxSettings, WhitelistSettings
 from mailagent.config.values import Domain, Path, UserName
 from mailagent.directory.whitelist import Whitelist
@@ -129,13 +130,16 @@ class MemoryServer:
         self.files = MemoryFiles(self.clock.seconds)
         self.directory = directory or Whitelist.from_config(self.config)
         prepare(self.files, Whitelist.from_config(self.config).mailboxes(), MIDNIGHT, Events().log)
-        self.mailstore = Maildirs(self.files, run_in_thread, self.config.hostname, self.clock.seconds)
+        self.budget = Budget()
+        self.mailstore = Maildirs(
+            self.files, run_in_thread, self.config.hostname, self.clock.seconds, budget=self.budget
+        )
         entropy = count()
         self.reception = Reception(
             self.directory, self.mailstore, self.config.hostname, self.clock.seconds, lambda: next(entropy)
         )
         self.factory = SessionFactory(
-            deliveries or self.reception, self.config.hostname, self.config.limits, self.clock
+            deliveries or self.reception, self.config.hostname, self.config.limits, self.clock, budget=self.budget
         )
 
     def connect(self, peer: str = STRANGER) -> Connection:

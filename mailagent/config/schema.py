@@ -204,8 +204,8 @@ class Limits:
     memory: Size = attrs.field(
         default=Size(32 * 1024**2),
         metadata=_doc(
-            "Input that may wait in memory over all sessions. Beyond it, who sends ahead is not read until we have "
-            "caught up."
+            "Input and message content that may be in memory over all sessions. Beyond it, who sends ahead is not read "
+            "until we have caught up, and content goes to disk as it comes."
         ),
     )
     pipelined_greeting: Switch = attrs.field(

@@ -17,10 +17,10 @@ from twisted.mail import smtp
 from twisted.mail.interfaces import IMessageDeliveryFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
+from mailagent.budget import Budget
 from mailagent.config import Limits
 from mailagent.envelope.reply import Reply
 from mailagent.smtp.admission import Admission
-from mailagent.smtp.budget import Budget
 from mailagent.smtp.peer import Peer
 from mailagent.smtp.role import Role
 from mailagent.smtp.session import Session
@@ -60,6 +60,7 @@ class SessionFactory(smtp.SMTPFactory):
     @param hostname: this server's name, for banner and replies.
     @param clock: for time-outs.
     @param tls: makes the TLS connections; without one, there is neither STARTTLS nor a listener with implicit TLS.
+    @param budget: the memory for what waits, shared with others who hold some; its limit is set from the limits.
     """
 
     protocol = Session
@@ -72,13 +73,14 @@ class SessionFactory(smtp.SMTPFactory):
         limits: Limits,
         clock: IReactorTime,
         tls: IOpenSSLServerConnectionCreator | None = None,
+        budget: Budget | None = None,
     ) -> None:
         super().__init__()
         self.domain = hostname.encode("ascii")
         self._deliveries = deliveries
         self._tls = tls
         self._clock = clock
-        self._budget = Budget(limits.memory)
+        self._budget = budget or Budget()
         self.limits = limits
         self._admission = Admission()
         self._admitted: dict[Session, Peer] = {}
