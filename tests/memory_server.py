@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.mail.interfaces import IMessageDeliveryFactory
@@ -122,6 +123,7 @@ class MemoryServer:
         deliveries: IMessageDeliveryFactory | None = None,
         run_in_thread: Callable[..., Any] = run_now,
         directory: Any = None,
+        tls: IOpenSSLServerConnectionCreator | None = None,
         **limits: Any,
     ) -> None:
         self.config = make_config(**limits)
@@ -139,7 +141,7 @@ class MemoryServer:
             self.directory, self.mailstore, self.config.hostname, self.clock.seconds, lambda: next(entropy)
         )
         self.factory = SessionFactory(
-            deliveries or self.reception, self.config.hostname, self.config.limits, self.clock, budget=self.budget
+            deliveries or self.reception, self.config.hostname, self.config.limits, self.clock, tls, budget=self.budget
         )
 
     def connect(self, peer: str = STRANGER) -> Connection:

@@ -185,6 +185,7 @@ class Session(Transfer):
         self._reply(replies.START_TLS)
         self._flush()
         self._input = CommandBuffer()
+        self._extended = False
         self._helo_name = b""
         self._reset()
         self._state = State.START

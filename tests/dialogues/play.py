@@ -27,7 +27,8 @@ class Turn:
 
 @attrs.frozen
 class Dialogue:
-    """One conversation. C{as_written}: its turns mean something only as they are, each in one segment."""
+    """One conversation. C{as_written}: its turns mean something only as they are, each in one segment.
+    C{in_the_clear}: it would be another one after STARTTLS."""
 
     name: str
     turns: tuple[Turn, ...]
@@ -35,6 +36,7 @@ class Dialogue:
     limits: dict[str, Any] = attrs.field(factory=dict)
     stored: dict[str, int] = attrs.field(factory=dict)
     as_written: bool = False
+    in_the_clear: bool = False
 
     @property
     def timed(self) -> bool:
@@ -85,6 +87,8 @@ def _about(dialogue: Dialogue, line: str) -> Dialogue:
         return attrs.evolve(dialogue, peer=rest)
     if line == "as written":
         return attrs.evolve(dialogue, as_written=True)
+    if line == "in the clear":
+        return attrs.evolve(dialogue, in_the_clear=True)
     if mark != "limit":
         raise ValueError(f"{dialogue.name}: {line!r}")
     setting, _, value = rest.partition(" ")

@@ -1,17 +1,22 @@
-"""A server on loopback for every conversation, all in one process, until standard input ends.
+"""Servers on loopback for every conversation, all in one process, until standard input ends.
 
-Writes their ports by name, as JSON, on one line. Wire and reactor are real; mailboxes and clock are in memory.
+Writes their ports by name, as JSON, on one line; C{tls:} and the name is one that offers STARTTLS. Wire and reactor are
+real; mailboxes and clock are in memory.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import threading
+from pathlib import Path
 from typing import Any
 
+from mailagent.smtp.tls import CertificatePlan, ServerTLS, read
 from tests.dialogues.play import dialogues
 from tests.memory_server import MemoryServer
+from tests.smtp.certificates import write_pair
 
 
 def main() -> None:
@@ -19,11 +24,15 @@ def main() -> None:
     from twisted.internet import reactor as global_reactor
 
     reactor: Any = global_reactor
+    tls = ServerTLS(reactor.seconds)
+    with tempfile.TemporaryDirectory() as directory:
+        tls.use(read(CertificatePlan(write_pair(Path(directory), "mx.example.org"))))
     ports = {}
     for dialogue in dialogues():
         if dialogue.local:
-            server = MemoryServer(**dialogue.limits)
-            ports[dialogue.name] = reactor.listenTCP(0, server.factory, interface="127.0.0.1").getHost().port
+            for name, offered in ((dialogue.name, None), (f"tls:{dialogue.name}", tls)):
+                server = MemoryServer(tls=offered, **dialogue.limits)
+                ports[name] = reactor.listenTCP(0, server.factory, interface="127.0.0.1").getHost().port
     print(json.dumps(ports), flush=True)
 
     def wait_for_end() -> None:
