@@ -119,6 +119,13 @@ class Listener:
             "Peers that are not listed are never believed."
         ),
     )
+    xclient: tuple[Network, ...] = attrs.field(
+        default=(),
+        metadata=_doc(
+            "Proxies that may tell by the XCLIENT command who the client is, as Postfix has it. "
+            "It is neither offered to others nor taken from them (550)."
+        ),
+    )
 
 
 @attrs.frozen

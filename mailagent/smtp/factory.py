@@ -22,6 +22,7 @@ from mailagent.config import Limits
 from mailagent.envelope.reply import Reply
 from mailagent.smtp.admission import Admission
 from mailagent.smtp.peer import Peer
+from mailagent.smtp.proxied import Proxies
 from mailagent.smtp.role import Role
 from mailagent.smtp.session import Session
 
@@ -34,14 +35,16 @@ class _RoleFactory(Factory):
 
     noisy = False
 
-    def __init__(self, sessions: SessionFactory, role: Role) -> None:
+    def __init__(self, sessions: SessionFactory, role: Role, xclients: Proxies) -> None:
         self._sessions = sessions
         self._role = role
+        self._xclients = xclients
 
     def buildProtocol(self, addr: IAddress | None) -> Session | None:
         session = self._sessions.buildProtocol(addr)
         if session is not None:
             session.role = self._role
+            session.xclients = self._xclients
         return session
 
 
@@ -115,12 +118,13 @@ class SessionFactory(smtp.SMTPFactory):
         self.sessions.add(session)
         return session
 
-    def listener(self, role: Role) -> IProtocolFactory:
+    def listener(self, role: Role, xclients: Proxies | None = None) -> IProtocolFactory:
         """The factory for a listener of this role. All listeners' sessions are this factory's.
 
+        @param xclients: who may tell by XCLIENT who the client is; by default, nobody.
         @raise ValueError: the role wants TLS from the first octet, and there is none.
         """
-        factory = _RoleFactory(self, role)
+        factory = _RoleFactory(self, role, xclients or Proxies([]))
         if not role.implicit_tls:
             return factory
         if self._tls is None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import attrs
 
-from tests.memory_server import STRANGER, MemoryServer
+from mailagent.smtp.proxied import Proxies
+from tests.memory_server import STRANGER, Connection, MemoryServer
 
 FOLDER = Path(__file__).parent
 #: Reply lines expected: beginnings, C{"+250"} for all lines of one reply, C{"close"} for the connection's end.
@@ -28,7 +29,7 @@ class Turn:
 @attrs.frozen
 class Dialogue:
     """One conversation. C{as_written}: its turns mean something only as they are, each in one segment.
-    C{in_the_clear}: it would be another one after STARTTLS."""
+    C{in_the_clear}: it would be another one after STARTTLS. C{xclient}: the peer may say XCLIENT."""
 
     name: str
     turns: tuple[Turn, ...]
@@ -37,6 +38,7 @@ class Dialogue:
     stored: dict[str, int] = attrs.field(factory=dict)
     as_written: bool = False
     in_the_clear: bool = False
+    xclient: bool = False
 
     @property
     def timed(self) -> bool:
@@ -87,6 +89,8 @@ def _about(dialogue: Dialogue, line: str) -> Dialogue:
         return attrs.evolve(dialogue, peer=rest)
     if line == "as written":
         return attrs.evolve(dialogue, as_written=True)
+    if line == "xclient":
+        return attrs.evolve(dialogue, xclient=True)
     if line == "in the clear":
         return attrs.evolve(dialogue, in_the_clear=True)
     if mark != "limit":
@@ -98,7 +102,7 @@ def _about(dialogue: Dialogue, line: str) -> Dialogue:
 def hold(dialogue: Dialogue, segments: Callable[[bytes], list[bytes]]) -> None:
     """Hold a conversation, each turn cut into segments, and check every reply and mailbox."""
     server = MemoryServer(**dialogue.limits)
-    connection = server.connect(dialogue.peer)
+    connection = connect(dialogue, server)
     for turn in dialogue.turns:
         server.clock.advance(turn.wait)
         got = connection.received()
@@ -111,12 +115,20 @@ def hold(dialogue: Dialogue, segments: Callable[[bytes], list[bytes]]) -> None:
 def hold_at_once(dialogue: Dialogue) -> None:
     """The same, with what the client ever says sent in as few segments as RFC 2920 lets it."""
     server = MemoryServer(**dialogue.limits)
-    connection = server.connect(dialogue.peer)
+    connection = connect(dialogue, server)
     said = b"".join(turn.said for turn in dialogue.turns)
     got = connection.received() + connection.send(said)
     whole = Turn(said, tuple(reply for turn in dialogue.turns for reply in turn.replies))
     check(dialogue, whole, got, connection.closed)
     _check_stored(dialogue, server)
+
+
+def connect(dialogue: Dialogue, server: MemoryServer) -> Connection:
+    """The dialogue's peer connects."""
+    connection = server.connect(dialogue.peer)
+    if dialogue.xclient:
+        connection.session.xclients = Proxies.of([dialogue.peer])
+    return connection
 
 
 def check(dialogue: Dialogue, turn: Turn, got: bytes, closed: bool) -> None:

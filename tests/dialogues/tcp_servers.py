@@ -13,6 +13,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from mailagent.smtp.proxied import Proxies
+from mailagent.smtp.role import MX
 from mailagent.smtp.tls import CertificatePlan, ServerTLS, read
 from tests.dialogues.play import dialogues
 from tests.memory_server import MemoryServer
@@ -32,7 +34,8 @@ def main() -> None:
         if dialogue.local:
             for name, offered in ((dialogue.name, None), (f"tls:{dialogue.name}", tls)):
                 server = MemoryServer(tls=offered, **dialogue.limits)
-                ports[name] = reactor.listenTCP(0, server.factory, interface="127.0.0.1").getHost().port
+                listener = server.factory.listener(MX, Proxies.of(["127.0.0.1"] if dialogue.xclient else []))
+                ports[name] = reactor.listenTCP(0, listener, interface="127.0.0.1").getHost().port
     print(json.dumps(ports), flush=True)
 
     def wait_for_end() -> None:
