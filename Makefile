@@ -42,7 +42,7 @@ format: $(TEST)  ## Put the sources into the common format
 coverage: $(TEST)  ## Run the tests and show the lines that none of them reached
 	$(BIN)/pytest --cov --cov-report=term $(TESTS)
 
-fuzz: $(TEST) $(FUZZ)  ## Fuzz with atheris (TARGET=session SECONDS=60); new inputs go to tests/fuzz/corpus
+fuzz: $(TEST) $(FUZZ)  ## Fuzz with atheris (TARGET=session SECONDS=60); what it finds goes to .fuzz
 	$(BIN)/python -m tests.fuzz $(TARGET) -max_total_time=$(SECONDS)
 
 bench-idle: $(TEST)  ## Measure the memory of 10,000 idle connections (docs/benchmarks.md)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from twisted.cred.credentials import ICredentials
 from twisted.internet.defer import Deferred
 from twisted.mail.interfaces import IMessageSMTP
 from zope.interface import Attribute, Interface
@@ -107,3 +108,20 @@ class ISessionFacts(Interface):
     """What a session tells those who ask through C{User.protocol}."""
 
     client = Attribute("A L{mailagent.envelope.trace.Client}: who is at the other end, as of now.")
+
+
+class IProvenLogin(ICredentials):
+    """Credentials whose own exchange has shown, or not, that the client knows the password (SCRAM)."""
+
+    username = Attribute("Whose password, as UTF-8 octets.")
+    proven = Attribute("Whether the client has shown that it knows it.")
+
+
+class ILogins(Interface):
+    """What is known of somebody who has logged in."""
+
+    def refresh() -> Deferred[None]:
+        """Take up what has changed; fires when that is done, and does not fail."""
+
+    def addresses(name: str) -> tuple[Address, ...] | None:
+        """The addresses that are a user's beyond the name's own; C{None} if there is no such user any more."""

@@ -10,7 +10,9 @@ from secrets import randbits
 from typing import Any
 
 from twisted.application.service import IService
+from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
@@ -18,20 +20,27 @@ from twisted.python.threadpool import ThreadPool
 
 from mailagent import log, welcome
 from mailagent.budget import Budget
-from mailagent.config import BUILT_IN, Config, ConfigError, Overrides, load
+from mailagent.config import BUILT_IN, AuthSettings, Config, ConfigError, Overrides, load
 from mailagent.directory.current import CurrentDirectory
+from mailagent.directory.users import Users
 from mailagent.directory.whitelist import Whitelist
 from mailagent.maildir.files import Files
 from mailagent.maildir.mailstore import Maildirs
+from mailagent.policy.login_limits import LoginLimits
+from mailagent.reception.submission import SubmissionRealm
 from mailagent.reception.transaction import Reception
 from mailagent.reload import Parts, Reload
 from mailagent.service import MailAgent
+from mailagent.smtp import auth
 from mailagent.smtp.factory import SessionFactory
+from mailagent.smtp.login import Authentication
 from mailagent.smtp.tls import ServerTLS
 from mailagent.state import PidFile
 
 #: Threads that write mail. More do not make a disk faster; fewer make one slow file hold up the rest.
 _WRITERS = 8
+#: Threads that check passwords; each is busy for some 50 ms, and guessing must not take the machine.
+_CHECKERS = 2
 
 
 class Options(usage.Options):
@@ -152,7 +161,8 @@ def make_service(
     mailstore = Maildirs(files, in_pool, config.hostname, time.time, budget=budget)
     reception = Reception(directory, mailstore, config.hostname, time.time, partial(randbits, 30))
     tls = ServerTLS(reactor.seconds)
-    factory = SessionFactory(reception, config.hostname, config.limits, reactor, tls, budget=budget)
+    logins = _logins(config, reception, reactor)
+    factory = SessionFactory(reception, config.hostname, config.limits, reactor, tls, logins, budget)
     logger = Logger("mailagent")
     parts = Parts(directory, factory, tls, files, logger)
     pid_file = PidFile(config.state)
@@ -172,6 +182,39 @@ def make_service(
         announce=lambda ports: welcome.announce(config, list(directory.mailboxes()), ports, logger),
         reload=Reload(config, load_again, parts, in_pool),
         observer=observer,
+    )
+
+
+def _logins(config: Config, reception: Reception, reactor: Any) -> Authentication | None:
+    """What logins are checked with, if a users file is configured."""
+    if config.directory.users is None:
+        return None
+    pool = ThreadPool(minthreads=0, maxthreads=_CHECKERS, name="passwords")
+    pool.start()  # no thread runs before the first login, long after twistd has forked
+    reactor.addSystemEventTrigger("during", "shutdown", pool.stop)
+    users = Users(config.directory.users, _in_pool(reactor, pool), reactor.seconds)
+    reactor.callWhenRunning(users.refresh)
+    realm = SubmissionRealm(reception, users, config.submission.own_addresses)
+    return authentication(config.auth, realm, users, reactor.seconds, partial(deferLater, reactor))
+
+
+def authentication(
+    settings: AuthSettings,
+    realm: SubmissionRealm,
+    users: Users,
+    seconds: Callable[[], float],
+    pause: Callable[[float], Deferred[None]],
+) -> Authentication:
+    """How one proves who one is (smtp.auth), who that is (directory) and what it is good for (reception), joined."""
+    passwords = {"PLAIN": auth.Plain, "LOGIN": auth.Login}
+    return Authentication(
+        portal=Portal(realm, [users]),
+        mechanisms={"SCRAM-SHA-256": partial(auth.ScramSha256, users.scram), **passwords},
+        offer=lambda: [*(["SCRAM-SHA-256"] if users.all_scram else []), *passwords],
+        limits=LoginLimits(settings.failures, settings.failure_window, settings.failure_delay, seconds),
+        refresh=users.refresh,
+        pause=pause,
+        plaintext_loopback=settings.plaintext_loopback,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.task import Clock
@@ -19,15 +20,21 @@ from twisted.mail.interfaces import IMessageDeliveryFactory
 from twisted.python.failure import Failure
 
 from mailagent.budget import Budget
-from mailagent.config import Config, HostSettings, Limits, MailboxSettings, WhitelistSettings
-from mailagent.config.values import Domain, Path, UserName
+from mailagent.config import AuthSettings, Config, HostSettings, Limits, MailboxSettings, WhitelistSettings
+from mailagent.config.values import Count, Domain, Path, Switch, UserName
+from mailagent.directory.users import Users
+from mailagent.directory.users_file import UsersFile
 from mailagent.directory.whitelist import Whitelist
 from mailagent.maildir.layout import prepare
 from mailagent.maildir.mailstore import Maildirs
 from mailagent.maildir.memory import MemoryFiles
+from mailagent.reception.submission import SubmissionRealm
 from mailagent.reception.transaction import Reception
 from mailagent.smtp.factory import SessionFactory
+from mailagent.smtp.login import Authentication
+from mailagent.smtp.role import MX, SUBMISSION, Role
 from mailagent.smtp.session import Session
+from mailagent.tap import authentication
 from tests.maildir.support import Events, run_now
 
 ROOT = "/mail"
@@ -111,11 +118,25 @@ class Connection:
         assert self.send(hello).startswith(b"250")
 
 
+class StaticUsers(Users):
+    """Users of a file that is not there and does not change."""
+
+    def __init__(self, run_in_thread: Callable[..., Any], seconds: Callable[[], float], file: UsersFile) -> None:
+        super().__init__("", run_in_thread, seconds)
+        self.take_up(file)
+
+    def refresh(self) -> Deferred[None]:
+        return succeed(None)
+
+
 class MemoryServer:
     """A server and what it runs on.
 
     @param deliveries: stands in for our own reception.
     @param run_in_thread: by default jobs are done at once.
+    @param users: those who may log in; on loopback, without TLS.
+    @param role: what the listener is for; submission where there are users, unless told otherwise.
+    @ivar pauses: the seconds each failed login would have waited.
     """
 
     def __init__(
@@ -124,6 +145,8 @@ class MemoryServer:
         run_in_thread: Callable[..., Any] = run_now,
         directory: Any = None,
         tls: IOpenSSLServerConnectionCreator | None = None,
+        users: UsersFile | None = None,
+        role: Role | None = None,
         **limits: Any,
     ) -> None:
         self.config = make_config(**limits)
@@ -143,12 +166,25 @@ class MemoryServer:
         self.factory = SessionFactory(
             deliveries or self.reception, self.config.hostname, self.config.limits, self.clock, tls, budget=self.budget
         )
+        self.role = role or (SUBMISSION if users else MX)
+        self.pauses: list[float] = []
+        self.logins = StaticUsers(run_in_thread, self.clock.seconds, users) if users else None
+        if self.logins is not None:
+            self.factory.authentication = self._authentication(self.logins)
+
+    def _authentication(self, users: Users) -> Authentication:
+        def pause(seconds: float) -> Deferred[None]:
+            self.pauses.append(seconds)
+            return succeed(None)
+
+        settings = AuthSettings(plaintext_loopback=Switch(True), failures=Count(3))
+        return authentication(settings, SubmissionRealm(self.reception, users), users, self.clock.seconds, pause)
 
     def connect(self, peer: str = STRANGER) -> Connection:
         """A new session with a client at this address."""
         address = (IPv6Address if ":" in peer else IPv4Address)("TCP", peer, 40000)
-        session = self.factory.buildProtocol(address)
-        assert session is not None
+        session = self.factory.listener(self.role).buildProtocol(address)
+        assert isinstance(session, Session)
         transport = StringTransport(peerAddress=address)
         session.makeConnection(transport)
         return Connection(session, transport)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.testing import StringTransport
 
+from mailagent import log
 from tests.memory_server import Connection, codes, transaction
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,3 +36,9 @@ def test_the_quick_starts_printer_prints(capsys: pytest.CaptureFixture[str]) -> 
     connection.lose()
     assert codes(got) == ["250 2.1.0", "250 2.1.5", "550 5.7.1", "354", "250 2.0.0"]
     assert capsys.readouterr().out == "S: x\n\nhi\n"
+
+
+def test_the_quick_start_names_every_event() -> None:
+    text = (ROOT / "docs" / "quickstart.md").read_text("utf-8")
+    events = [event.name for event in vars(log).values() if isinstance(event, log.Event)]
+    assert [name for name in events if f"`{name}`" not in text] == []

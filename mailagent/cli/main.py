@@ -10,6 +10,7 @@ import click
 from mailagent import __version__
 from mailagent.cli.reload import reload
 from mailagent.cli.tls import tls
+from mailagent.cli.user import user
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,3 +24,4 @@ def main() -> None:
 
 main.add_command(reload)
 main.add_command(tls)
+main.add_command(user)

@@ -8,12 +8,15 @@ C{python -m mailagent.config} prints the reference.
 from mailagent.config.problems import ConfigError
 from mailagent.config.schema import (
     BUILT_IN,
+    AuthSettings,
     CertificateSettings,
     Config,
+    DirectorySettings,
     HostSettings,
     Limits,
     Listener,
     MailboxSettings,
+    SubmissionSettings,
     TlsSettings,
     WhitelistSettings,
 )
@@ -23,14 +26,17 @@ from mailagent.config.values import user_key
 __all__ = [
     "BUILT_IN",
     "SEARCH",
+    "AuthSettings",
     "CertificateSettings",
     "Config",
     "ConfigError",
+    "DirectorySettings",
     "HostSettings",
     "Limits",
     "Listener",
     "MailboxSettings",
     "Overrides",
+    "SubmissionSettings",
     "TlsSettings",
     "WhitelistSettings",
     "load",

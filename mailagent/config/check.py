@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from mailagent.config.problems import Path, Problem, dotted, one_of, shown
 from mailagent.config.schema import CertificateSettings, Config, HostSettings
-from mailagent.config.values import user_key
+from mailagent.config.values import LOGIN_ROLES, user_key
 from mailagent.envelope.address import canonical_domain
 
 
@@ -108,10 +108,13 @@ def _listeners(config: Config, broken: Collection[Path]) -> Iterator[Problem]:
     if not config.listen and not _touched(("listen",), broken):
         yield Problem(("listen",), "list at least one listener, or leave it out")
     seen = set()
-    for listener in config.listen:
+    nobody = config.directory.users is None and not _touched(("directory",), broken)
+    for index, listener in enumerate(config.listen):
         if listener.endpoint in seen:
             yield Problem(("listen",), f"{shown(listener.endpoint)} is listed twice")
         seen.add(listener.endpoint)
+        if nobody and listener.role in LOGIN_ROLES:
+            yield Problem(("listen", index, "role"), "nobody could log in: name the users file in directory.users")
 
 
 def _certificates(config: Config, broken: Collection[Path]) -> Iterator[Problem]:

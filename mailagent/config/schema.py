@@ -109,7 +109,7 @@ class Listener:
         metadata=_doc(
             "What the listener is for: `mx` receives mail for our own hosts (port 25), `submission` takes mail from "
             "our users after STARTTLS and login (port 587), `submissions` the same with TLS from the first octet "
-            "(port 465)."
+            "(port 465). The latter two need `directory.users`."
         ),
     )
     proxies: tuple[Network, ...] = attrs.field(
@@ -236,6 +236,55 @@ class Limits:
 
 
 @attrs.frozen
+class DirectorySettings:
+    """Who may log in (AUTH). [Submission](submission.md) tells how to add users."""
+
+    users: Path | None = attrs.field(
+        default=None,
+        metadata=_doc(
+            "The users file, one user a line as in Dovecot's passwd-file; `mailagent user` writes it, and a change is "
+            "taken up at once. Without it nobody logs in."
+        ),
+    )
+
+
+@attrs.frozen
+class AuthSettings:
+    """How logins are taken."""
+
+    plaintext_loopback: Switch = attrs.field(
+        default=Switch(False),
+        metadata=_doc("Whether clients on this machine may log in and send without TLS; nobody else ever may."),
+    )
+    failures: Count = attrs.field(
+        default=Count(10),
+        metadata=_doc(
+            "Failed logins within `failure_window` after which a client's network (IPv4 /32, IPv6 /64; 421) or an "
+            "account (454) has to wait. An account's own networks are not shut out of it by others."
+        ),
+    )
+    failure_window: Duration = attrs.field(default=Duration(600.0), metadata=_doc("How long a failed login counts."))
+    failure_delay: Duration = attrs.field(
+        default=Duration(1.0),
+        metadata=_doc(
+            "How long the first failed login waits for its answer; each further one twice as long, up to 10 s."
+        ),
+    )
+
+
+@attrs.frozen
+class SubmissionSettings:
+    """What users who have logged in may send."""
+
+    own_addresses: Switch = attrs.field(
+        default=Switch(True),
+        metadata=_doc(
+            "Whether users may send only as addresses that are theirs; other senders are refused (550 5.7.1)."
+        ),
+    )
+
+
+@attrs.frozen
 class Config:
     """All settings, checked. C{source} is the file's absolute path, or L{BUILT_IN}; it is not a setting."""
 
@@ -256,6 +305,9 @@ class Config:
     listen: tuple[Listener, ...] = attrs.field(default=(Listener(),))
     tls: TlsSettings = attrs.field(factory=TlsSettings)
     limits: Limits = attrs.field(factory=Limits)
+    directory: DirectorySettings = attrs.field(factory=DirectorySettings)
+    auth: AuthSettings = attrs.field(factory=AuthSettings)
+    submission: SubmissionSettings = attrs.field(factory=SubmissionSettings)
     source: str = attrs.field(default=BUILT_IN)
 
 

@@ -11,7 +11,7 @@ import attrs
 
 from mailagent.config import values
 from mailagent.config.problems import ConfigError, Path, Problem, dotted
-from mailagent.config.schema import BUILT_IN, CertificateSettings, Config, MailboxSettings
+from mailagent.config.schema import BUILT_IN, CertificateSettings, Config, DirectorySettings, MailboxSettings
 from mailagent.config.structure import build
 from mailagent.envelope.address import canonical_domain
 from mailagent.envelope.printable import printable
@@ -72,6 +72,7 @@ def _resolve(config: Config, base: str, state_given: bool) -> Config:
     """C{config} with every path absolute, relative ones from C{base}, and its host name in A-labels."""
     mailboxes = _absolute(base, config.mailboxes.path)
     state = config.state if state_given else _default_state(mailboxes)
+    users = config.directory.users
     hosts = {host: _resolve_certificate(settings, base) for host, settings in config.tls.hosts.items()}
     return attrs.evolve(
         config,
@@ -79,6 +80,7 @@ def _resolve(config: Config, base: str, state_given: bool) -> Config:
         mailboxes=MailboxSettings(mailboxes),
         state=_absolute(base, state),
         tls=attrs.evolve(_resolve_certificate(config.tls, base), hosts=hosts),
+        directory=DirectorySettings(users and _absolute(base, users)),
     )
 
 

@@ -29,7 +29,9 @@ Duration = NewType("Duration", float)
 Network = NewType("Network", str)
 Switch = NewType("Switch", bool)
 
-ROLES = ("mx", "submission", "submissions")
+#: Those where users log in.
+LOGIN_ROLES = ("submission", "submissions")
+ROLES = ("mx", *LOGIN_ROLES)
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 #: RFC 1123 section 2.1; the last label is never all digits, so no IPv4 address passes.
 _DOMAIN = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?!\d+\Z){_LABEL}\Z", re.ASCII)

@@ -1,1 +1,1 @@
-"""Who receives mail here: the whitelist, behind C{IDirectory}."""
+"""Who receives mail here (the whitelist, behind C{IDirectory}) and who may log in (the users file)."""

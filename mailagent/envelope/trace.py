@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
@@ -28,13 +28,15 @@ class Client:
     """Who is at the other end of a session, as the C{Received} field will tell it.
 
     C{address} is the peer's IP address in canonical text form, or C{""} for a local socket; C{tls} a
-    phrase such as C{"TLSv1.3 with cipher TLS_AES_256_GCM_SHA384"}, or C{""} without TLS.
+    phrase such as C{"TLSv1.3 with cipher TLS_AES_256_GCM_SHA384"}, or C{""} without TLS; C{login} the name
+    logged in with, or C{""}, which is not told.
     """
 
     address: str
     helo: str = ""
     protocol: str = "SMTP"
     tls: str = ""
+    login: str = ""
 
 
 def _date(timestamp: float) -> str:
@@ -98,3 +100,17 @@ def header_for_text(
     author = reverse_path or Address("MAILER-DAEMON", hostname)
     to = ",\n\t".join(map(str, recipients))
     return (f"From: {author}\nTo: {to}\nDate: {_date(timestamp)}\nMessage-ID: <{message_id}@{hostname}>\n\n").encode()
+
+
+def missing_fields(present: Collection[bytes], hostname: str, message_id: str, timestamp: float) -> bytes:
+    """C{Date} and C{Message-ID}, as far as they are not there (RFC 6409 section 8).
+
+    @param present: the names of the message's fields, in lower case.
+    @param timestamp: seconds since the epoch.
+    """
+    fields = ""
+    if b"date" not in present:
+        fields += f"Date: {_date(timestamp)}\n"
+    if b"message-id" not in present:
+        fields += f"Message-ID: <{message_id}@{hostname}>\n"
+    return fields.encode()

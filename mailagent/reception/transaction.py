@@ -30,6 +30,7 @@ from mailagent.interfaces import (
     IDirectory,
     IMailstore,
     ISessionFacts,
+    IStagedBody,
     MailboxUnwritable,
     NoSuchHost,
     NoSuchUser,
@@ -80,6 +81,7 @@ class Transaction:
     """
 
     _log = Logger()
+    _no_relay = _NO_RELAY
 
     def __init__(self, reception: Reception) -> None:
         self._reception = reception
@@ -142,7 +144,7 @@ class Transaction:
         except NoSuchUser:
             self._refuse(user, str(recipient), _NO_SUCH_USER)
         except NoSuchHost:
-            self._refuse(user, str(recipient), _NO_RELAY)
+            self._refuse(user, str(recipient), self._no_relay)
         except MailboxUnwritable:
             self._refuse(user, str(recipient), _UNWRITABLE)
         except Exception as error:
@@ -159,10 +161,13 @@ class Transaction:
     def _open_message(self, recipient: Address, mailboxes: tuple[Mailbox, ...]) -> RecipientMessage:
         if self._content is None:
             self._started = self._reception.seconds()
-            self._content = Content(self._reception.mailstore.stage(mailboxes[0]))
+            self._content = self._make_content(self._reception.mailstore.stage(mailboxes[0]))
         message = RecipientMessage(self, self._content, recipient, mailboxes, first=not self._messages)
         self._messages.append(message)
         return message
+
+    def _make_content(self, body: IStagedBody) -> Content:
+        return Content(body)
 
     def abandon(self) -> None:
         """Store nothing; safe to call again."""
@@ -205,14 +210,16 @@ class Transaction:
         maybeDeferred(self._store, content).addCallbacks(stored, failed)
 
     def _store(self, content: Content) -> Deferred[None]:
-        return self._reception.mailstore.commit(self.id, self._copies(content.has_header), content.body)
+        return self._reception.mailstore.commit(self.id, self._copies(content), content.body)
 
     # What is written ahead of it
 
-    def _copies(self, has_header: bool) -> list[Copy]:
+    def _copies(self, content: Content) -> list[Copy]:
         """A copy for every recipient; who is reached by an alias of several as well gets no second one."""
         common = self._received()
-        if not has_header:
+        if content.has_header:
+            common += self._missing_fields(content)
+        else:
             common += header_for_text(
                 self._sender, self._recipients, self._reception.hostname, self.id, self._reception.seconds()
             )
@@ -232,6 +239,10 @@ class Transaction:
             Copy(mailbox, delivery_fields(self._sender, mailbox.owner, original) + common)
             for (mailbox, _), original in originals.items()
         ]
+
+    def _missing_fields(self, content: Content) -> bytes:
+        """Fields that the message ought to have, has not, and is given."""
+        return b""
 
     def _received(self) -> bytes:
         return received(self._client, self._reception.hostname, self.id, self._recipients, self._reception.seconds())

@@ -114,7 +114,7 @@ class Exchange(Connection):
         if self._commands > self.limits.commands_per_session:
             self._close(replies.TOO_MANY_COMMANDS)
         elif isinstance(line, LineFault):
-            self._refuse(line.name, replies.LINE_FAULTS[line])
+            self._line_fault(line)
         else:
             self._command(line)
         return True
@@ -122,6 +122,10 @@ class Exchange(Connection):
     def _command(self, line: bytes) -> None:
         """Carry out one command line."""
         raise NotImplementedError
+
+    def _line_fault(self, fault: LineFault) -> None:
+        """Answer what came instead of a line."""
+        self._refuse(fault.name, replies.LINE_FAULTS[fault])
 
     def _chunk_taken(self, chunk: Chunk) -> None:
         """Answer a chunk."""

@@ -21,6 +21,7 @@ from mailagent.budget import Budget
 from mailagent.config import Limits
 from mailagent.envelope.reply import Reply
 from mailagent.smtp.admission import Admission
+from mailagent.smtp.login import Authentication
 from mailagent.smtp.peer import Peer
 from mailagent.smtp.proxied import Proxies
 from mailagent.smtp.role import Role
@@ -64,6 +65,7 @@ class SessionFactory(smtp.SMTPFactory):
     @param clock: for time-outs.
     @param tls: makes the TLS connections; without one, there is neither STARTTLS nor a listener with implicit TLS.
     @param budget: the memory for what waits, shared with others who hold some; its limit is set from the limits.
+    @ivar authentication: what logins are checked with; C{None}: there are none.
     """
 
     protocol = Session
@@ -76,9 +78,11 @@ class SessionFactory(smtp.SMTPFactory):
         limits: Limits,
         clock: IReactorTime,
         tls: IOpenSSLServerConnectionCreator | None = None,
+        authentication: Authentication | None = None,
         budget: Budget | None = None,
     ) -> None:
         super().__init__()
+        self.authentication = authentication
         self.domain = hostname.encode("ascii")
         self._deliveries = deliveries
         self._tls = tls
@@ -107,6 +111,7 @@ class SessionFactory(smtp.SMTPFactory):
             return None
         session: Session = super().buildProtocol(addr)
         session.deliveryFactory = self._deliveries
+        session.authentication = self.authentication
         session.ctx = self._tls
         session.limits = self.limits
         session.timeout = self.limits.idle_time

@@ -40,6 +40,7 @@ _SOURCE_ROUTE = re.compile(rf"@{_DOMAIN}(?:,@{_DOMAIN})*:")
 _PATH_ARGUMENT = re.compile(rf"<(?P<path>(?:[^\s<>\"]|{_QUOTED_STRING})*)>(?P<parameters>(?:[ \t].*)?)\Z")
 _PARAMETER = re.compile(rf"(?P<keyword>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[!-<>-~{_U}]+))?\Z")
 _HELO_NAME = re.compile(rf"(?:{_DOMAIN}|{_LITERAL})\Z", re.ASCII)
+_MECHANISM = re.compile(r"[A-Za-z0-9_-]{1,20}")  # RFC 4422 section 3.1
 _TAGGED_LITERAL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?:[!-Z^-~]+\Z")
 
 
@@ -149,6 +150,19 @@ def parse_body(value: str | None) -> str:
     if value is None or value.upper() not in ("7BIT", "8BITMIME"):
         raise SyntaxFault(_bad_argument("BODY takes 7BIT or 8BITMIME"))
     return value.upper()
+
+
+def parse_auth(argument: bytes) -> tuple[str, bytes | None]:
+    """The argument of AUTH (RFC 4954 section 4): the mechanism in upper case, and the initial response, still in
+    base64 (C{b""} for the C{=} that stands for an empty one), or C{None}.
+
+    @raise SyntaxFault: C{501 5.5.4}.
+    """
+    words = argument.split()
+    if not 1 <= len(words) <= 2 or not _MECHANISM.fullmatch(words[0].decode("ascii", "replace")):
+        raise SyntaxFault(_bad_argument("Syntax: AUTH mechanism [initial-response]"))
+    initial = words[1] if len(words) == 2 else None
+    return words[0].decode("ascii").upper(), b"" if initial == b"=" else initial
 
 
 def _bad_argument(text: str) -> Reply:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.interfaces import ISSLTransport
 from twisted.mail import smtp
 from zope.interface import implementer
 
@@ -26,13 +25,13 @@ from mailagent.smtp.parameters import mail_parameters, rcpt_parameters
 from mailagent.smtp.paths import Path
 from mailagent.smtp.peer import Peer, tls_phrase
 from mailagent.smtp.proxied import Proxies
-from mailagent.smtp.role import MX
+from mailagent.smtp.session_auth import SessionAuth
 from mailagent.smtp.transfer import Transfer
 from mailagent.smtp.verbs import BARE_VERBS, LAST_IN_GROUP, State, Verb, illegal
 
 
 @implementer(ISessionFacts)
-class Session(Transfer):
+class Session(SessionAuth, Transfer):
     """An C{smtp.ESMTP} with its own machinery.
 
     These inherited attributes and methods keep their meaning: C{host}, C{timeout} (seconds of idleness),
@@ -49,9 +48,9 @@ class Session(Transfer):
     @ivar xclients: who may tell by XCLIENT who is.
     @ivar seconds: tells the time, in seconds from some moment.
     @ivar ended: called with the session when its connection is gone.
+    @ivar authentication: what logins are checked with; C{None} where there are none.
     """
 
-    role = MX
     xclients = Proxies([])
 
     def __init__(self, chal: Any = None, contextFactory: Any = None) -> None:
@@ -63,14 +62,10 @@ class Session(Transfer):
     def client(self) -> Client:
         """Who is at the other end, as of now (L{ISessionFacts})."""
         tls = tls_phrase(self.transport)
-        secured = "S" if tls and self._extended else ""
-        protocol = ("UTF8SMTP" if self._parameters.utf8 else "ESMTP" if self._extended else "SMTP") + secured
-        return Client(self.peer.address, self._helo_name.decode("ascii", "replace"), protocol, tls)
-
-    @property
-    def encrypted(self) -> bool:
-        """Whether the session runs over TLS, from the first octet or since STARTTLS."""
-        return self.startedTLS or ISSLTransport.providedBy(self.transport)
+        protocol = "UTF8SMTP" if self._parameters.utf8 else "ESMTP" if self._extended else "SMTP"
+        if self._extended:
+            protocol += ("S" if tls else "") + ("A" if self.login_name else "")
+        return Client(self.peer.address, self._helo_name.decode("ascii", "replace"), protocol, tls, self.login_name)
 
     @property
     def _helo_pair(self) -> tuple[bytes | None, bytes]:
@@ -78,6 +73,8 @@ class Session(Transfer):
         return self._helo_name or None, self.peer.address.encode()
 
     def _command(self, line: bytes) -> None:
+        if self._takes_response(line):
+            return
         command = grammar.parse_command(line)
         verb = command.verb
         if verb is None:
@@ -101,7 +98,7 @@ class Session(Transfer):
 
     def _refusal(self, verb: Verb) -> Reply | None:
         """Why C{verb} may not come now: the listener's role is asked first, then the state."""
-        refusal = self.role.refusal(verb, encrypted=self.encrypted, authenticated=self.authenticated)
+        refusal = self.role.refusal(verb, encrypted=self.confidential, authenticated=self.authenticated)
         return refusal or illegal(self._state, verb)
 
     def _must_wait(self, verb: Verb) -> bool:
@@ -146,6 +143,8 @@ class Session(Transfer):
             offered[b"STARTTLS"] = None
         if self._may_xclient:
             offered[b"XCLIENT"] = [name.encode() for name in xclient.OFFERED]
+        if self._login_mechanisms:
+            offered[b"AUTH"] = self._login_mechanisms
         return offered
 
     def do_RSET(self, rest: bytes) -> None:
@@ -174,7 +173,9 @@ class Session(Transfer):
         self._reply(Reply(214, "2.0.0", f"Syntax: {verbs[0].value}") if verbs else replies.NO_SUCH_TOPIC)
 
     def _implemented(self) -> list[Verb]:
-        absent = {Verb.EXPN, Verb.AUTH}
+        absent = {Verb.EXPN}
+        if not self._login_mechanisms:
+            absent.add(Verb.AUTH)
         if not self.canStartTLS:
             absent.add(Verb.STARTTLS)
         if not self._may_xclient:
@@ -183,8 +184,6 @@ class Session(Transfer):
 
     def do_EXPN(self, rest: bytes) -> None:
         raise SyntaxFault(replies.NOT_IMPLEMENTED)
-
-    do_AUTH = do_EXPN
 
     def do_STARTTLS(self, rest: bytes) -> None:
         """RFC 3207. What came in the clear with the command or before it is forgotten (CVE-2011-0411)."""
@@ -217,6 +216,7 @@ class Session(Transfer):
         self._extended = False
         self._helo_name = b""
         self._reset()
+        self._log_out()
         self._state = State.START
 
     # A transaction

@@ -35,7 +35,7 @@ class Verb(enum.Enum):
     EXPN = "EXPN list"
     HELP = "HELP [command]"
     STARTTLS = "STARTTLS"
-    AUTH = "AUTH mechanism"
+    AUTH = "AUTH mechanism [initial-response]"
     BDAT = "BDAT octets [LAST]"
     XCLIENT = "XCLIENT attribute=value ..."
 

@@ -48,3 +48,9 @@ def test_what_needs_a_restart_stays_as_it_was_until_then() -> None:
 
 def test_what_can_be_taken_up_are_settings() -> None:
     assert {field.name for field in settings(Config)} >= LIVE
+
+
+def test_how_users_log_in_waits_for_a_restart() -> None:
+    found = between("", '[directory]\nusers = "users"\n[auth]\nfailures = 3\n[submission]\nown_addresses = false')
+    assert found.taken == ()
+    assert set(found.waiting) == {"directory.users", "auth.failures", "submission.own_addresses"}

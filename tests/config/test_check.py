@@ -102,6 +102,14 @@ def test_two_aliases_of_one_name_are_an_error() -> None:
     assert wrong == {"whitelist.aliases": '"Sales" is the same name as "sales"'}
 
 
+def test_who_is_to_log_in_has_to_be_listed_somewhere() -> None:
+    listeners = '[[listen]]\nendpoint = "tcp:25"\n[[listen]]\nendpoint = "tcp:587"\nrole = "submission"\n'
+    wrong = problems(WHITELIST + listeners)
+    assert wrong == {"listen[1].role": "nobody could log in: name the users file in directory.users"}
+    assert set(problems(WHITELIST + listeners + "[directory]\nusers = 1")) == {"directory.users"}
+    config(WHITELIST + listeners + '[directory]\nusers = "users"')
+
+
 def test_one_endpoint_cannot_be_listened_on_twice() -> None:
     wrong = problems(WHITELIST + '[[listen]]\nendpoint = "tcp:25"\n[[listen]]\nendpoint = "tcp:25"')
     assert wrong == {"listen": '"tcp:25" is listed twice'}

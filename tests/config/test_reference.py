@@ -12,18 +12,29 @@ import pytest
 from mailagent.config import Overrides, load
 from mailagent.config.reference import reference
 from mailagent.config.schema import (
-    CertificateSettings,
+    AuthSettings,
+    DirectorySettings,
     HostSettings,
     Limits,
     Listener,
     MailboxSettings,
+    SubmissionSettings,
     WhitelistSettings,
     settings,
 )
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "etc" / "mailagent.toml"
-CLASSES = [HostSettings, WhitelistSettings, MailboxSettings, Listener, CertificateSettings, Limits]
+CLASSES = [
+    HostSettings,
+    WhitelistSettings,
+    MailboxSettings,
+    Listener,
+    Limits,
+    DirectorySettings,
+    AuthSettings,
+    SubmissionSettings,
+]
 
 
 def test_the_page_in_docs_is_what_the_schema_says() -> None:

@@ -8,11 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 
+from mailagent.directory.users_file import UsersFile
+from mailagent.directory.verifiers import ScramVerifier
 from mailagent.smtp.proxied import Proxies
+from mailagent.smtp.role import ROLES, Role
 from tests.memory_server import STRANGER, Connection, MemoryServer
 
 FOLDER = Path(__file__).parent
+#: Who may log in where a conversation says "users"; everybody's password is "secret".
+_SECRET = ScramVerifier.make("secret", b"0123456789abcdef", 4096)
+USERS = (
+    UsersFile.parse(b"")
+    .with_secret(b"0123456789abcdef")
+    .adding("ann", _SECRET)
+    .adding("user1", _SECRET, ["info@partner.example"])
+)
+
 #: Reply lines expected: beginnings, C{"+250"} for all lines of one reply, C{"close"} for the connection's end.
 Replies = tuple[str, ...]
 
@@ -36,9 +49,16 @@ class Dialogue:
     peer: str = STRANGER
     limits: dict[str, Any] = attrs.field(factory=dict)
     stored: dict[str, int] = attrs.field(factory=dict)
+    users: UsersFile | None = None
+    role: Role | None = None
+    lockstep: bool = False
     as_written: bool = False
     in_the_clear: bool = False
     xclient: bool = False
+
+    def server(self, tls: IOpenSSLServerConnectionCreator | None = None) -> MemoryServer:
+        """The server that it is held with."""
+        return MemoryServer(users=self.users, role=self.role, tls=tls, **self.limits)
 
     @property
     def timed(self) -> bool:
@@ -93,6 +113,12 @@ def _about(dialogue: Dialogue, line: str) -> Dialogue:
         return attrs.evolve(dialogue, xclient=True)
     if line == "in the clear":
         return attrs.evolve(dialogue, in_the_clear=True)
+    if line == "lockstep":
+        return attrs.evolve(dialogue, lockstep=True)
+    if line == "users":
+        return attrs.evolve(dialogue, users=USERS)
+    if mark == "role":
+        return attrs.evolve(dialogue, role=ROLES[rest])
     if mark != "limit":
         raise ValueError(f"{dialogue.name}: {line!r}")
     setting, _, value = rest.partition(" ")
@@ -101,7 +127,7 @@ def _about(dialogue: Dialogue, line: str) -> Dialogue:
 
 def hold(dialogue: Dialogue, segments: Callable[[bytes], list[bytes]]) -> None:
     """Hold a conversation, each turn cut into segments, and check every reply and mailbox."""
-    server = MemoryServer(**dialogue.limits)
+    server = dialogue.server()
     connection = connect(dialogue, server)
     for turn in dialogue.turns:
         server.clock.advance(turn.wait)
@@ -114,7 +140,7 @@ def hold(dialogue: Dialogue, segments: Callable[[bytes], list[bytes]]) -> None:
 
 def hold_at_once(dialogue: Dialogue) -> None:
     """The same, with what the client ever says sent in as few segments as RFC 2920 lets it."""
-    server = MemoryServer(**dialogue.limits)
+    server = dialogue.server()
     connection = connect(dialogue, server)
     said = b"".join(turn.said for turn in dialogue.turns)
     got = connection.received() + connection.send(said)

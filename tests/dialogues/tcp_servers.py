@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from mailagent.smtp.proxied import Proxies
-from mailagent.smtp.role import MX
 from mailagent.smtp.tls import CertificatePlan, ServerTLS, read
 from tests.dialogues.play import dialogues
-from tests.memory_server import MemoryServer
 from tests.smtp.certificates import write_pair
 
 
@@ -33,8 +31,8 @@ def main() -> None:
     for dialogue in dialogues():
         if dialogue.local:
             for name, offered in ((dialogue.name, None), (f"tls:{dialogue.name}", tls)):
-                server = MemoryServer(tls=offered, **dialogue.limits)
-                listener = server.factory.listener(MX, Proxies.of(["127.0.0.1"] if dialogue.xclient else []))
+                server = dialogue.server(offered)
+                listener = server.factory.listener(server.role, Proxies.of(["127.0.0.1"] if dialogue.xclient else []))
                 ports[name] = reactor.listenTCP(0, listener, interface="127.0.0.1").getHost().port
     print(json.dumps(ports), flush=True)
 

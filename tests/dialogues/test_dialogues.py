@@ -17,7 +17,7 @@ from tests.peers.server import DEADLINE, ROOT, environment
 ALL = list(dialogues())
 #: Those that mean the same however they are cut, and those whose peer may be this machine.
 ANY_CUT = [dialogue for dialogue in ALL if not dialogue.as_written]
-PIPELINED = [dialogue for dialogue in ANY_CUT if not dialogue.timed]
+PIPELINED = [dialogue for dialogue in ANY_CUT if not dialogue.timed and not dialogue.lockstep]
 LOCAL = [dialogue for dialogue in ALL if not dialogue.timed and dialogue.local]
 PROTECTED = [dialogue for dialogue in LOCAL if not dialogue.in_the_clear]
 

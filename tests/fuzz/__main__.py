@@ -1,7 +1,8 @@
 """Coverage-guided fuzzing with atheris: C{python -m tests.fuzz TARGET [libFuzzer options]}.
 
-New inputs go to C{tests/fuzz/corpus/TARGET}; one that breaks a target is written to the working directory. Commit it
-to the corpus with the fix, and the ordinary tests try it for ever.
+It starts from C{tests/fuzz/corpus/TARGET}, and what it finds goes to C{.fuzz/TARGET}, which git ignores; libFuzzer's
+C{-merge=1 tests/fuzz/corpus/TARGET .fuzz/TARGET} takes over what adds coverage. An input that breaks a target is written to
+the working directory: put it into the corpus with the fix, and the ordinary tests try it for ever.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ def main() -> None:
     name = sys.argv[1]
     globalLogBeginner.beginLoggingTo([LogPublisher()], redirectStandardIO=False, discardBuffer=True)
     corpus = Path(__file__).parent / "corpus" / name
-    atheris.Setup([sys.argv[0], str(corpus), *sys.argv[2:]], TARGETS[name])
+    found = Path(".fuzz") / name
+    found.mkdir(parents=True, exist_ok=True)
+    folders = [] if "-merge=1" in sys.argv else [str(found), str(corpus)]
+    atheris.Setup([sys.argv[0], *folders, *sys.argv[2:]], TARGETS[name])
     atheris.Fuzz()
 
 

@@ -22,6 +22,7 @@ from tests.smtp.certificates import write_pair
 CONFIGURATION = """
 hostname = "mx.example"
 whitelist = {{ hosts = ["hostmeister.de"], users = ["user1"] }}
+directory = {{ users = "users" }}
 [[listen]]
 endpoint = "{loopback}"
 role = "{role}"

@@ -14,6 +14,7 @@ from mailagent.envelope.reply import Reply
 from mailagent.smtp.grammar import (
     SyntaxFault,
     parse_address,
+    parse_auth,
     parse_bdat,
     parse_body,
     parse_command,
@@ -167,6 +168,25 @@ def test_size_and_body_take_only_their_values() -> None:
     for value in (None, "", "BINARYMIME"):
         with pytest.raises(SyntaxFault):
             parse_body(value)
+
+
+@pytest.mark.parametrize(
+    ("argument", "mechanism", "initial"),
+    [
+        (b"plain", "PLAIN", None),
+        (b"PLAIN =", "PLAIN", b""),
+        (b"SCRAM-SHA-256  YQ==", "SCRAM-SHA-256", b"YQ=="),
+    ],
+)
+def test_auth_has_a_mechanism_and_perhaps_a_response(argument: bytes, mechanism: str, initial: bytes | None) -> None:
+    assert parse_auth(argument) == (mechanism, initial)
+
+
+@given(st.binary(max_size=60))
+def test_any_octets_are_an_auth_argument_or_a_syntax_fault(argument: bytes) -> None:
+    reply = fault_of(parse_auth, argument)
+    assert reply is None or (reply.code, reply.status) == (501, "5.5.4")
+    assert reply is not None or parse_auth(argument)[0].isascii()
 
 
 @given(st.binary(max_size=30))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mailagent.config.values import LOGIN_ROLES
 from mailagent.config.values import ROLES as CONFIGURABLE
 from mailagent.smtp.role import MX, NEEDS_AUTHENTICATION, NEEDS_TLS, ROLES, SUBMISSION, SUBMISSIONS
 from mailagent.smtp.verbs import Verb
@@ -17,6 +18,7 @@ def refused(role_name: str, *, encrypted: bool, authenticated: bool) -> set[Verb
 
 def test_every_role_of_the_configuration_is_one() -> None:
     assert set(ROLES) == set(CONFIGURABLE)
+    assert {name for name, role in ROLES.items() if role.offers_authentication} == set(LOGIN_ROLES)
 
 
 def test_an_mx_asks_for_nothing() -> None:
