@@ -17,10 +17,10 @@ DEV := $(VENV)/dev.stamp
 FUZZ := $(VENV)/fuzz.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types format torture coverage fuzz docs changelog clean
+.PHONY: help run test lint types format torture coverage fuzz bench-idle docs changelog clean
 
 help:  ## Say what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 run: $(RUN)  ## Start the server (ARGS="--help" shows its options); ^C stops it
 	@exec $(BIN)/twistd -n --pidfile= mailagent $(ARGS)
@@ -47,6 +47,9 @@ coverage: $(TEST)  ## Run the tests and show the lines that none of them reached
 
 fuzz: $(TEST) $(FUZZ)  ## Fuzz with atheris (TARGET=session SECONDS=60); what it finds goes to .fuzz
 	$(BIN)/python -m tests.fuzz $(TARGET) -max_total_time=$(SECONDS)
+
+bench-idle: $(TEST)  ## Measure the memory of 10,000 idle connections (docs/benchmarks.md)
+	$(BIN)/python -m bench.idle_connections $(ARGS)
 
 docs: $(DEV)  ## Build the API documentation into apidocs/
 	$(BIN)/pydoctor --project-name=mailagent --docformat=epytext --html-output=apidocs mailagent

@@ -63,6 +63,7 @@ class Event:
 
 LISTENING = Event("listening", "listening on {address}")
 CONNECTED = Event("connected", "{peer} connected")
+CLIENT_TOLD = Event("client_told", "{proxy} speaks for {peer}")
 DISCONNECTED = Event("disconnected", "{peer} disconnected after {seconds:.1f} s: {reason}")
 COMMAND_REFUSED = Event("command_refused", "{peer} {command}: {reply}")
 RECIPIENT_ACCEPTED = Event("recipient_accepted", "{id} recipient <{recipient}> accepted from <{sender}>")

@@ -105,7 +105,7 @@ class MailAgent(Service):
 
     def _bind(self, listener: Listener) -> IListeningPort:
         endpoint = listener.endpoint
-        factory = self._factory.listener(ROLES[listener.role])
+        factory = self._factory.listener(ROLES[listener.role], Proxies.of(listener.xclient))
         if listener.proxies:  # outermost: a proxy's header comes before TLS
             factory = ProxiedFactory(factory, Proxies.of(listener.proxies), self._reactor)
         outcome: list[Any] = []

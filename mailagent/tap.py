@@ -19,6 +19,7 @@ from twisted.python import usage
 from twisted.python.threadpool import ThreadPool
 
 from mailagent import log, welcome
+from mailagent.budget import Budget
 from mailagent.config import BUILT_IN, AuthSettings, Config, ConfigError, Overrides, load
 from mailagent.directory.current import CurrentDirectory
 from mailagent.directory.users import Users
@@ -156,11 +157,12 @@ def make_service(
     in_pool = _in_pool(reactor, pool)
     files = Files()
     directory = CurrentDirectory(Whitelist.from_config(config))
-    mailstore = Maildirs(files, in_pool, config.hostname, time.time)
+    budget = Budget()
+    mailstore = Maildirs(files, in_pool, config.hostname, time.time, budget=budget)
     reception = Reception(directory, mailstore, config.hostname, time.time, partial(randbits, 30))
     tls = ServerTLS(reactor.seconds)
     logins = _logins(config, reception, reactor)
-    factory = SessionFactory(reception, config.hostname, config.limits, reactor, tls, logins)
+    factory = SessionFactory(reception, config.hostname, config.limits, reactor, tls, logins, budget)
     logger = Logger("mailagent")
     parts = Parts(directory, factory, tls, files, logger)
     pid_file = PidFile(config.state)

@@ -13,11 +13,13 @@ import attrs
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.mail.interfaces import IMessageDeliveryFactory
 from twisted.python.failure import Failure
 
+from mailagent.budget import Budget
 from mailagent.config import AuthSettings, Config, HostSettings, Limits, MailboxSettings, WhitelistSettings
 from mailagent.config.values import Count, Domain, Path, Switch, UserName
 from mailagent.directory.users import Users
@@ -142,6 +144,7 @@ class MemoryServer:
         deliveries: IMessageDeliveryFactory | None = None,
         run_in_thread: Callable[..., Any] = run_now,
         directory: Any = None,
+        tls: IOpenSSLServerConnectionCreator | None = None,
         users: UsersFile | None = None,
         role: Role | None = None,
         **limits: Any,
@@ -152,13 +155,16 @@ class MemoryServer:
         self.files = MemoryFiles(self.clock.seconds)
         self.directory = directory or Whitelist.from_config(self.config)
         prepare(self.files, Whitelist.from_config(self.config).mailboxes(), MIDNIGHT, Events().log)
-        self.mailstore = Maildirs(self.files, run_in_thread, self.config.hostname, self.clock.seconds)
+        self.budget = Budget()
+        self.mailstore = Maildirs(
+            self.files, run_in_thread, self.config.hostname, self.clock.seconds, budget=self.budget
+        )
         entropy = count()
         self.reception = Reception(
             self.directory, self.mailstore, self.config.hostname, self.clock.seconds, lambda: next(entropy)
         )
         self.factory = SessionFactory(
-            deliveries or self.reception, self.config.hostname, self.config.limits, self.clock
+            deliveries or self.reception, self.config.hostname, self.config.limits, self.clock, tls, budget=self.budget
         )
         self.role = role or (SUBMISSION if users else MX)
         self.pauses: list[float] = []

@@ -452,14 +452,15 @@ def test_a_signal_while_input_is_awaited_ends_it_within_a_second(client: Client,
     assert client.drafts[0].read_bytes().endswith(b"\n\nhalf a te\n")
 
 
-@pytest.mark.parametrize(("ignored", "status"), [(False, 128 + signal.SIGHUP), (True, exit_status.CANCELLED)])
-def test_a_text_survives_the_closing_of_its_window(client: Client, ignored: bool, status: int) -> None:
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_text_survives_the_closing_of_its_window(client: Client, ignored: bool) -> None:
     with client.terminal("--to", USER, "--subject", "", ignore_hang_up=ignored) as terminal:
         terminal.expect("Enter email message:")
         terminal.type("half a te")
         terminal.expect("half a te")
         terminal.hang_up()
-        assert terminal.process.wait(20) == status
+        # Which is noticed first, the signal or the terminal's end, is chance.
+        assert terminal.process.wait(20) in ({exit_status.CANCELLED} if ignored else {129, exit_status.CANCELLED})
     assert client.server.messages == []
     assert client.drafts[0].read_bytes().endswith(b"\n\nhalf a te\n")
 

@@ -17,7 +17,7 @@ import pytest
 
 FLOORS = (
     {"envelope"},
-    {"config", "interfaces", "log", "metrics", "state"},
+    {"budget", "config", "interfaces", "log", "metrics", "state"},
     {"smtp", "maildir", "directory", "dns", "database"},
     {"reception", "queue", "relay", "policy", "compose", "certificates"},
     {"workers", "web", "service", "welcome", "reload"},

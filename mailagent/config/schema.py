@@ -119,6 +119,13 @@ class Listener:
             "Peers that are not listed are never believed."
         ),
     )
+    xclient: tuple[Network, ...] = attrs.field(
+        default=(),
+        metadata=_doc(
+            "Proxies that may tell by the XCLIENT command who the client is, as Postfix has it. "
+            "It is neither offered to others nor taken from them (550)."
+        ),
+    )
 
 
 @attrs.frozen
@@ -204,8 +211,8 @@ class Limits:
     memory: Size = attrs.field(
         default=Size(32 * 1024**2),
         metadata=_doc(
-            "Input that may wait in memory over all sessions. Beyond it, who sends ahead is not read until we have "
-            "caught up."
+            "Input and message content that may be in memory over all sessions. Beyond it, who sends ahead is not read "
+            "until we have caught up, and content goes to disk as it comes."
         ),
     )
     pipelined_greeting: Switch = attrs.field(

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailagent.budget import Budget
 from mailagent.envelope.copy import Copy
 from mailagent.envelope.mailbox import Mailbox
 from mailagent.interfaces import IMailstore, IStagedBody, MailboxUnwritable
@@ -42,6 +43,7 @@ class Maildirs:
     @ivar run_in_thread: calls a function with arguments in a bounded pool of threads; a C{Deferred} of its result.
     @ivar hostname: this host, for file names.
     @ivar seconds: the time, in seconds since the epoch.
+    @ivar budget: the memory that bodies share.
     """
 
     _files: FileLayer
@@ -49,11 +51,12 @@ class Maildirs:
     _hostname: str = attrs.field(converter=_host_part)
     _seconds: Callable[[], float]
     _log: Logger = attrs.field(factory=lambda: Logger("mailagent.maildir"))
+    _budget: Budget = attrs.field(factory=Budget)
     _unwritable: set[Mailbox] = attrs.field(factory=set, init=False)
 
     def stage(self, mailbox: Mailbox) -> StagedBody:
         """A new, empty body, kept with C{mailbox} when it grows large."""
-        return StagedBody(self._files, mailbox, self._run_in_thread)
+        return StagedBody(self._files, mailbox, self._run_in_thread, self._budget)
 
     def commit(self, message_id: str, copies: Sequence[Copy], body: IStagedBody) -> Deferred[None]:
         """Put a copy in every mailbox, durably, or in none. C{body} is one of L{stage}'s."""

@@ -4,8 +4,9 @@ The content is a file, as far as it has been written, and a tail in memory. The 
 it fits in L{MEMORY_LIMIT}, so a small message has no file at all. The file has no name, lies in the C{tmp} of
 the first recipient's mailbox, and is only ever touched in a thread, by one job at a time.
 
-At most one full tail is being written while the next one fills; the sender is held back beyond that. When the
-disk fails, the error is kept for L{StagedBody.read} and all content is dropped, with the space it took.
+At most one full tail is being written while the next one fills; the sender is held back beyond that. When the memory
+that all bodies share is exhausted, every octet goes to the file at once, and the sender waits until it is there.
+When the disk fails, the error is kept for L{StagedBody.read} and all content is dropped, with the space it took.
 The descriptor is closed once no job runs and the content is no longer wanted, whichever is later.
 """
 
@@ -21,6 +22,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailagent.budget import Budget
 from mailagent.envelope.mailbox import Mailbox
 from mailagent.interfaces import IStagedBody, StorageFailed
 from mailagent.maildir.errors import trouble_in
@@ -66,10 +68,13 @@ class StagedBody:
     _files: FileLayer
     _mailbox: Mailbox
     _run_in_thread: RunInThread
+    _budget: Budget = attrs.field(factory=Budget)
     size: int = attrs.field(default=0, init=False)
     _tail: bytearray = attrs.field(factory=bytearray, init=False)
     _fd: int | None = attrs.field(default=None, init=False)
     _stored: int = attrs.field(default=0, init=False)
+    _in_job: int = attrs.field(default=0, init=False)
+    _counted: int = attrs.field(default=0, init=False)
     _busy: bool = attrs.field(default=False, init=False)
     _discarded: bool = attrs.field(default=False, init=False)
     _error: BaseException | None = attrs.field(default=None, init=False)
@@ -82,11 +87,13 @@ class StagedBody:
         if self._discarded or self._error is not None:
             return None
         self._tail += content
-        if len(self._tail) <= MEMORY_LIMIT:
+        self._count()
+        if not self._is_full:
             return None
         if not self._busy:
             self._spill()
-            return None
+            if not (self._busy and self._budget.exhausted):
+                return None
         welcome: Deferred[None] = Deferred()
         self._welcomes.append(welcome)
         return welcome
@@ -109,9 +116,20 @@ class StagedBody:
         self._drop()
         self._release_sender()
 
+    @property
+    def _is_full(self) -> bool:
+        """Whether the tail is more than may stay in memory now."""
+        return len(self._tail) > (0 if self._budget.exhausted else MEMORY_LIMIT)
+
+    def _count(self) -> None:
+        """Tell the budget how much we hold: the tail, and what the job that runs was given."""
+        held = len(self._tail) + self._in_job
+        self._budget.change(held - self._counted)
+        self._counted = held
+
     def _spill(self) -> None:
         content, self._tail = bytes(self._tail), bytearray()
-        self._busy = True
+        self._busy, self._in_job = True, len(content)
         written = self._run_in_thread(self._append, content)
         written.addErrback(self._remember)
         written.addBoth(self._done)
@@ -129,7 +147,8 @@ class StagedBody:
             raise StorageFailed("the content was discarded")
         if self._error is not None:
             raise self._error
-        self._busy = True
+        self._busy, self._in_job = True, len(self._tail)  # a copy
+        self._count()
         content = Content(self._files, self._fd, self._stored, bytes(self._tail))
         return self._run_in_thread(job, content).addBoth(self._done)
 
@@ -138,10 +157,11 @@ class StagedBody:
 
     def _done(self, result: _T) -> _T:
         """A job has ended: what waited for it goes on."""
-        self._busy = False
+        self._busy, self._in_job = False, 0
+        self._count()
         if self._discarded or self._error is not None:
             self._drop()
-        elif len(self._tail) > MEMORY_LIMIT:
+        elif self._is_full:
             self._spill()
         self._release_sender()
         self._take_turns()
@@ -158,6 +178,7 @@ class StagedBody:
 
     def _drop(self) -> None:
         self._tail = bytearray()
+        self._count()
         if self._busy or self._fd is None:
             return
         fd, self._fd = self._fd, None

@@ -29,10 +29,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailagent import log as events
+from mailagent.budget import Budget
 from mailagent.config import Limits
 from mailagent.envelope.reply import Reply
 from mailagent.smtp import replies
-from mailagent.smtp.budget import Budget
 from mailagent.smtp.command_buffer import CommandBuffer
 from mailagent.smtp.peer import Peer
 

@@ -17,12 +17,13 @@ from twisted.mail import smtp
 from twisted.mail.interfaces import IMessageDeliveryFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
+from mailagent.budget import Budget
 from mailagent.config import Limits
 from mailagent.envelope.reply import Reply
 from mailagent.smtp.admission import Admission
-from mailagent.smtp.budget import Budget
 from mailagent.smtp.login import Authentication
 from mailagent.smtp.peer import Peer
+from mailagent.smtp.proxied import Proxies
 from mailagent.smtp.role import Role
 from mailagent.smtp.session import Session
 
@@ -35,14 +36,16 @@ class _RoleFactory(Factory):
 
     noisy = False
 
-    def __init__(self, sessions: SessionFactory, role: Role) -> None:
+    def __init__(self, sessions: SessionFactory, role: Role, xclients: Proxies) -> None:
         self._sessions = sessions
         self._role = role
+        self._xclients = xclients
 
     def buildProtocol(self, addr: IAddress | None) -> Session | None:
         session = self._sessions.buildProtocol(addr)
         if session is not None:
             session.role = self._role
+            session.xclients = self._xclients
         return session
 
 
@@ -61,6 +64,7 @@ class SessionFactory(smtp.SMTPFactory):
     @param hostname: this server's name, for banner and replies.
     @param clock: for time-outs.
     @param tls: makes the TLS connections; without one, there is neither STARTTLS nor a listener with implicit TLS.
+    @param budget: the memory for what waits, shared with others who hold some; its limit is set from the limits.
     @ivar authentication: what logins are checked with; C{None}: there are none.
     """
 
@@ -75,6 +79,7 @@ class SessionFactory(smtp.SMTPFactory):
         clock: IReactorTime,
         tls: IOpenSSLServerConnectionCreator | None = None,
         authentication: Authentication | None = None,
+        budget: Budget | None = None,
     ) -> None:
         super().__init__()
         self.authentication = authentication
@@ -82,7 +87,7 @@ class SessionFactory(smtp.SMTPFactory):
         self._deliveries = deliveries
         self._tls = tls
         self._clock = clock
-        self._budget = Budget(limits.memory)
+        self._budget = budget or Budget()
         self.limits = limits
         self._admission = Admission()
         self._admitted: dict[Session, Peer] = {}
@@ -118,12 +123,13 @@ class SessionFactory(smtp.SMTPFactory):
         self.sessions.add(session)
         return session
 
-    def listener(self, role: Role) -> IProtocolFactory:
+    def listener(self, role: Role, xclients: Proxies | None = None) -> IProtocolFactory:
         """The factory for a listener of this role. All listeners' sessions are this factory's.
 
+        @param xclients: who may tell by XCLIENT who the client is; by default, nobody.
         @raise ValueError: the role wants TLS from the first octet, and there is none.
         """
-        factory = _RoleFactory(self, role)
+        factory = _RoleFactory(self, role, xclients or Proxies([]))
         if not role.implicit_tls:
             return factory
         if self._tls is None:

@@ -40,7 +40,9 @@ class Proxies:
         return cls([ipaddress.ip_network(network) for network in networks])
 
     def __contains__(self, peer: Peer) -> bool:
-        return bool(peer.address) and any(ipaddress.ip_address(peer.address) in network for network in self.networks)
+        if not self.networks or peer.address in ("", "unknown"):
+            return False
+        return any(ipaddress.ip_address(peer.address) in network for network in self.networks)
 
 
 class ProxiedConnection(ProtocolWrapper):

@@ -15,8 +15,8 @@ NEEDS_AUTHENTICATION = Reply(530, "5.7.0", "Authentication required")
 
 #: RFC 3207 section 4: what may come before TLS where TLS is required.
 _BEFORE_TLS = frozenset({Verb.EHLO, Verb.NOOP, Verb.QUIT, Verb.STARTTLS})
-#: RFC 4954 section 6: what may come before AUTH where AUTH is required.
-_BEFORE_AUTHENTICATION = _BEFORE_TLS | {Verb.HELO, Verb.RSET, Verb.AUTH}
+#: RFC 4954 section 6: what may come before AUTH where AUTH is required; and a proxy's word.
+_BEFORE_AUTHENTICATION = _BEFORE_TLS | {Verb.HELO, Verb.RSET, Verb.AUTH, Verb.XCLIENT}
 
 
 @attrs.frozen

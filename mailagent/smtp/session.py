@@ -13,16 +13,18 @@ from twisted.internet.defer import maybeDeferred
 from twisted.mail import smtp
 from zope.interface import implementer
 
+from mailagent import log as events
 from mailagent.envelope.address import Address
 from mailagent.envelope.reply import Reply
 from mailagent.envelope.trace import Client
 from mailagent.interfaces import ISessionFacts
-from mailagent.smtp import grammar, replies
+from mailagent.smtp import grammar, replies, xclient
 from mailagent.smtp.command_buffer import CommandBuffer
 from mailagent.smtp.grammar import SyntaxFault
 from mailagent.smtp.parameters import mail_parameters, rcpt_parameters
 from mailagent.smtp.paths import Path
-from mailagent.smtp.peer import tls_phrase
+from mailagent.smtp.peer import Peer, tls_phrase
+from mailagent.smtp.proxied import Proxies
 from mailagent.smtp.session_auth import SessionAuth
 from mailagent.smtp.transfer import Transfer
 from mailagent.smtp.verbs import BARE_VERBS, LAST_IN_GROUP, State, Verb, illegal
@@ -43,10 +45,13 @@ class Session(SessionAuth, Transfer):
     @ivar role: what the listener is for.
     @ivar authenticated: whether the client has logged in.
     @ivar peer: who is at the other end.
+    @ivar xclients: who may tell by XCLIENT who is.
     @ivar seconds: tells the time, in seconds from some moment.
     @ivar ended: called with the session when its connection is gone.
     @ivar authentication: what logins are checked with; C{None} where there are none.
     """
+
+    xclients = Proxies([])
 
     def __init__(self, chal: Any = None, contextFactory: Any = None) -> None:
         super().__init__(chal, contextFactory)
@@ -136,6 +141,8 @@ class Session(SessionAuth, Transfer):
         }
         if self.canStartTLS and not self.encrypted:
             offered[b"STARTTLS"] = None
+        if self._may_xclient:
+            offered[b"XCLIENT"] = [name.encode() for name in xclient.OFFERED]
         if self._login_mechanisms:
             offered[b"AUTH"] = self._login_mechanisms
         return offered
@@ -171,6 +178,8 @@ class Session(SessionAuth, Transfer):
             absent.add(Verb.AUTH)
         if not self.canStartTLS:
             absent.add(Verb.STARTTLS)
+        if not self._may_xclient:
+            absent.add(Verb.XCLIENT)
         return [verb for verb in Verb if verb not in absent]
 
     def do_EXPN(self, rest: bytes) -> None:
@@ -183,12 +192,32 @@ class Session(SessionAuth, Transfer):
         self._reply(replies.START_TLS)
         self._flush()
         self._input = CommandBuffer()
+        self._start_over()
+        self.startedTLS = True
+        self.transport.startTLS(self.ctx)
+
+    def do_XCLIENT(self, rest: bytes) -> None:
+        """Postfix's C{XCLIENT_README}: a proxy tells who its client is."""
+        if not self._may_xclient:
+            raise SyntaxFault(replies.NO_XCLIENT)
+        peer = xclient.parse(rest).peer(self.peer)
+        events.CLIENT_TOLD(self._log, proxy=str(Peer.of(self.transport)), peer=str(peer))
+        self._start_over()
+        self.peer = peer
+        if not self._turned_away():
+            self._send(Reply(220, "", self.greeting().decode("ascii", "replace")))
+
+    @property
+    def _may_xclient(self) -> bool:
+        return Peer.of(self.transport) in self.xclients
+
+    def _start_over(self) -> None:
+        """Be as at the banner: what the client has said and become is forgotten."""
+        self._extended = False
         self._helo_name = b""
         self._reset()
         self._log_out()
         self._state = State.START
-        self.startedTLS = True
-        self.transport.startTLS(self.ctx)
 
     # A transaction
 

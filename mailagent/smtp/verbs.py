@@ -37,6 +37,7 @@ class Verb(enum.Enum):
     STARTTLS = "STARTTLS"
     AUTH = "AUTH mechanism [initial-response]"
     BDAT = "BDAT octets [LAST]"
+    XCLIENT = "XCLIENT attribute=value ..."
 
 
 class State(enum.Enum):
@@ -76,6 +77,7 @@ _ILLEGAL: Mapping[Verb, Mapping[State, Reply]] = MappingProxyType(
         Verb.BDAT: _MESSAGE,
         Verb.STARTTLS: _BETWEEN_TRANSACTIONS,
         Verb.AUTH: _BETWEEN_TRANSACTIONS,
+        Verb.XCLIENT: {State.MAIL: _NESTED, State.RCPT: _NESTED, State.CHUNKS: _NESTED},
     }
 )
 #: What must end a group of pipelined commands, for its answer decides what comes next (RFC 2920 section 3.1).

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 
 from mailagent.directory.users_file import UsersFile
 from mailagent.directory.verifiers import ScramVerifier
+from mailagent.smtp.proxied import Proxies
 from mailagent.smtp.role import ROLES, Role
-from tests.memory_server import STRANGER, MemoryServer
+from tests.memory_server import STRANGER, Connection, MemoryServer
 
 FOLDER = Path(__file__).parent
 #: Who may log in where a conversation says "users"; everybody's password is "secret".
@@ -39,7 +41,8 @@ class Turn:
 
 @attrs.frozen
 class Dialogue:
-    """One conversation. C{as_written}: its turns mean something only as they are, each in one segment."""
+    """One conversation. C{as_written}: its turns mean something only as they are, each in one segment.
+    C{in_the_clear}: it would be another one after STARTTLS. C{xclient}: the peer may say XCLIENT."""
 
     name: str
     turns: tuple[Turn, ...]
@@ -50,10 +53,12 @@ class Dialogue:
     role: Role | None = None
     lockstep: bool = False
     as_written: bool = False
+    in_the_clear: bool = False
+    xclient: bool = False
 
-    def server(self) -> MemoryServer:
+    def server(self, tls: IOpenSSLServerConnectionCreator | None = None) -> MemoryServer:
         """The server that it is held with."""
-        return MemoryServer(users=self.users, role=self.role, **self.limits)
+        return MemoryServer(users=self.users, role=self.role, tls=tls, **self.limits)
 
     @property
     def timed(self) -> bool:
@@ -104,6 +109,10 @@ def _about(dialogue: Dialogue, line: str) -> Dialogue:
         return attrs.evolve(dialogue, peer=rest)
     if line == "as written":
         return attrs.evolve(dialogue, as_written=True)
+    if line == "xclient":
+        return attrs.evolve(dialogue, xclient=True)
+    if line == "in the clear":
+        return attrs.evolve(dialogue, in_the_clear=True)
     if line == "lockstep":
         return attrs.evolve(dialogue, lockstep=True)
     if line == "users":
@@ -119,7 +128,7 @@ def _about(dialogue: Dialogue, line: str) -> Dialogue:
 def hold(dialogue: Dialogue, segments: Callable[[bytes], list[bytes]]) -> None:
     """Hold a conversation, each turn cut into segments, and check every reply and mailbox."""
     server = dialogue.server()
-    connection = server.connect(dialogue.peer)
+    connection = connect(dialogue, server)
     for turn in dialogue.turns:
         server.clock.advance(turn.wait)
         got = connection.received()
@@ -132,12 +141,20 @@ def hold(dialogue: Dialogue, segments: Callable[[bytes], list[bytes]]) -> None:
 def hold_at_once(dialogue: Dialogue) -> None:
     """The same, with what the client ever says sent in as few segments as RFC 2920 lets it."""
     server = dialogue.server()
-    connection = server.connect(dialogue.peer)
+    connection = connect(dialogue, server)
     said = b"".join(turn.said for turn in dialogue.turns)
     got = connection.received() + connection.send(said)
     whole = Turn(said, tuple(reply for turn in dialogue.turns for reply in turn.replies))
     check(dialogue, whole, got, connection.closed)
     _check_stored(dialogue, server)
+
+
+def connect(dialogue: Dialogue, server: MemoryServer) -> Connection:
+    """The dialogue's peer connects."""
+    connection = server.connect(dialogue.peer)
+    if dialogue.xclient:
+        connection.session.xclients = Proxies.of([dialogue.peer])
+    return connection
 
 
 def check(dialogue: Dialogue, turn: Turn, got: bytes, closed: bool) -> None:

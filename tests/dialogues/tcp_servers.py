@@ -1,16 +1,22 @@
-"""A server on loopback for every conversation, all in one process, until standard input ends.
+"""Servers on loopback for every conversation, all in one process, until standard input ends.
 
-Writes their ports by name, as JSON, on one line. Wire and reactor are real; mailboxes and clock are in memory.
+Writes their ports by name, as JSON, on one line; C{tls:} and the name is one that offers STARTTLS. Wire and reactor are
+real; mailboxes and clock are in memory.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import threading
+from pathlib import Path
 from typing import Any
 
+from mailagent.smtp.proxied import Proxies
+from mailagent.smtp.tls import CertificatePlan, ServerTLS, read
 from tests.dialogues.play import dialogues
+from tests.smtp.certificates import write_pair
 
 
 def main() -> None:
@@ -18,13 +24,16 @@ def main() -> None:
     from twisted.internet import reactor as global_reactor
 
     reactor: Any = global_reactor
+    tls = ServerTLS(reactor.seconds)
+    with tempfile.TemporaryDirectory() as directory:
+        tls.use(read(CertificatePlan(write_pair(Path(directory), "mx.example.org"))))
     ports = {}
     for dialogue in dialogues():
         if dialogue.local:
-            server = dialogue.server()
-            ports[dialogue.name] = (
-                reactor.listenTCP(0, server.factory.listener(server.role), interface="127.0.0.1").getHost().port
-            )
+            for name, offered in ((dialogue.name, None), (f"tls:{dialogue.name}", tls)):
+                server = dialogue.server(offered)
+                listener = server.factory.listener(server.role, Proxies.of(["127.0.0.1"] if dialogue.xclient else []))
+                ports[name] = reactor.listenTCP(0, listener, interface="127.0.0.1").getHost().port
     print(json.dumps(ports), flush=True)
 
     def wait_for_end() -> None:

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
+from mailagent.budget import Budget
 from mailagent.interfaces import IStagedBody, MailboxUnwritable, StorageFailed, StorageFull
 from mailagent.maildir import staging
 from mailagent.maildir.files import FileLayer
@@ -94,12 +95,20 @@ def test_content_can_be_read_more_than_once(files: MemoryFiles) -> None:
     assert result(body.read(lambda content: joined(content) + joined(content))) == BIG + BIG
 
 
-@given(chunks=st.lists(st.binary(max_size=12)), limit=st.integers(0, 20), schedule=st.lists(st.booleans()))
-def test_any_chunks_come_back_as_they_went_in(chunks: list[bytes], limit: int, schedule: list[bool]) -> None:
+@given(
+    chunks=st.lists(st.binary(max_size=12)),
+    limit=st.integers(0, 20),
+    schedule=st.lists(st.booleans()),
+    memory=st.integers(0, 100),
+)
+def test_any_chunks_come_back_as_they_went_in(
+    chunks: list[bytes], limit: int, schedule: list[bool], memory: int
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(staging, "MEMORY_LIMIT", max(limit, 1))
         files, threads = memory_maildirs(ANN), Threads()
-        body = StagedBody(files, ANN, threads.run)
+        budget = Budget(memory)
+        body = StagedBody(files, ANN, threads.run, budget)
         for number, chunk in enumerate(chunks):
             body.write(chunk)
             if number < len(schedule) and schedule[number] and threads.jobs:
@@ -113,6 +122,7 @@ def test_any_chunks_come_back_as_they_went_in(chunks: list[bytes], limit: int, s
         body.discard()
         threads.finish_all()
         assert files.descriptors == []
+        assert budget.used == 0
 
 
 def test_the_sender_goes_on_while_the_first_tail_is_written_and_waits_when_the_next_is_full(
@@ -299,3 +309,57 @@ def test_a_file_that_became_shorter_is_an_error_not_a_torn_message(files: Memory
     layer.write(fd, b"123")
     with pytest.raises(OSError, match="Input/output error"):
         joined(Content(layer, fd, 4, b"tail"))
+
+
+def test_what_is_in_memory_counts_until_it_is_in_the_file(files: MemoryFiles, threads: Threads) -> None:
+    budget = Budget()
+    body = StagedBody(files, ANN, threads.run, budget)
+    body.write(b"x" * MEMORY_LIMIT)
+    assert budget.used == MEMORY_LIMIT
+    body.write(b"y")
+    assert budget.used == MEMORY_LIMIT + 1  # it is on its way
+    threads.finish()
+    assert budget.used == 0
+
+
+def test_a_small_body_goes_to_its_file_when_memory_is_exhausted(files: MemoryFiles) -> None:
+    budget = Budget(limit=100, used=101)
+    body = StagedBody(files, ANN, run_now, budget)
+    assert body.write(b"small") is None
+    assert budget.used == 101
+    assert files.descriptors == ["/mail/ann/tmp"]
+    assert result(body.read(joined)) == b"small"
+
+
+def test_the_sender_waits_for_the_file_when_memory_is_exhausted(files: MemoryFiles, threads: Threads) -> None:
+    body = StagedBody(files, ANN, threads.run, Budget(limit=100, used=101))
+    welcome = body.write(b"small")
+    assert welcome is not None
+    assert not welcome.called
+    threads.finish()
+    assert welcome.called
+
+
+def test_many_bodies_hold_no_more_than_their_memory_and_one_read_each(files: MemoryFiles, threads: Threads) -> None:
+    budget = Budget(limit=1000)
+    bodies = [StagedBody(files, ANN, threads.run, budget) for _ in range(20)]
+    waiting = {body: body.write(b"x" * 100) for body in bodies}
+    for _ in range(5):
+        for body in bodies:
+            welcome = waiting[body]
+            if welcome is None or welcome.called:
+                waiting[body] = body.write(b"x" * 100)
+            assert budget.used <= 1000 + 20 * 100
+    threads.finish_all()
+    assert budget.used <= 1000
+
+
+def test_a_discarded_body_frees_its_memory_once_no_job_holds_it(files: MemoryFiles, threads: Threads) -> None:
+    budget = Budget()
+    body = StagedBody(files, ANN, threads.run, budget)
+    body.write(BIG)
+    body.write(b"tail")
+    body.discard()
+    assert budget.used == len(BIG)
+    threads.finish_all()
+    assert budget.used == 0

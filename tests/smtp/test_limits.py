@@ -200,6 +200,20 @@ def test_who_leaves_makes_room_for_as_many(moves: list[tuple[bool, str]]) -> Non
             inside.remove(address)
 
 
+def test_content_counts_as_memory_until_the_message_is_stored_or_its_sender_gone() -> None:
+    server = MemoryServer(memory=1000)
+    staying, leaving = server.connect(), server.connect()
+    for connection in (staying, leaving):
+        connection.greet()
+        connection.send(transaction("user1@hostmeister.de", content=b"Subject: x\r\n\r\n")[:-3])
+        connection.send(b"x" * 400 + b"\r\n")
+    assert 800 <= server.budget.used <= 1000
+    leaving.lose()
+    assert 400 <= server.budget.used <= 500
+    assert codes(staying.send(b".\r\n")) == ["250 2.0.0"]
+    assert server.budget.used == 0
+
+
 def test_when_memory_is_used_up_nobody_who_waits_is_read_any_further() -> None:
     server = MemoryServer(PlainDeliveries(PlainDelivery(lambda *_: Deferred())), memory=1000)
     first, second = greeted(server), greeted(server)

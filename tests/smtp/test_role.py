@@ -30,7 +30,12 @@ def test_an_mx_asks_for_nothing() -> None:
 def test_a_submission_lets_nothing_by_but_the_way_to_tls_then_to_the_login(role: str) -> None:
     allowed = {Verb.EHLO, Verb.NOOP, Verb.QUIT, Verb.STARTTLS}
     assert refused(role, encrypted=False, authenticated=True) == set(Verb) - allowed
-    assert refused(role, encrypted=True, authenticated=False) == set(Verb) - allowed - {Verb.HELO, Verb.RSET, Verb.AUTH}
+    assert refused(role, encrypted=True, authenticated=False) == set(Verb) - allowed - {
+        Verb.HELO,
+        Verb.RSET,
+        Verb.AUTH,
+        Verb.XCLIENT,
+    }
     assert refused(role, encrypted=True, authenticated=True) == set()
 
 

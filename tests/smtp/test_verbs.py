@@ -10,8 +10,8 @@ from mailagent.smtp.verbs import State, Verb, illegal
 
 ALWAYS = {Verb.HELO, Verb.EHLO, Verb.RSET, Verb.NOOP, Verb.QUIT, Verb.VRFY, Verb.EXPN, Verb.HELP}
 LEGAL = {
-    State.START: ALWAYS,
-    State.GREETED: ALWAYS | {Verb.MAIL, Verb.STARTTLS, Verb.AUTH},
+    State.START: ALWAYS | {Verb.XCLIENT},
+    State.GREETED: ALWAYS | {Verb.XCLIENT, Verb.MAIL, Verb.STARTTLS, Verb.AUTH},
     State.MAIL: ALWAYS | {Verb.RCPT},
     State.RCPT: ALWAYS | {Verb.RCPT, Verb.DATA, Verb.BDAT},
     State.CHUNKS: ALWAYS | {Verb.BDAT},

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+
 import attrs
 
 
 @attrs.define(eq=False)
 class Budget:
-    """Counts the octets that wait in all sessions.
+    """Counts the octets that all sessions hold in memory: input that waits, and content on its way to storage.
 
     It grants nothing and refuses nothing: who finds it C{exhausted} holds no more than it has. A session then stops
-    reading its peer at the first octet it cannot carry out, so what is held in excess is one read of each.
+    reading its peer at the first octet it cannot carry out, and a message's content goes to its file as it comes, so
+    what is held in excess is one read of each.
 
     @ivar limit: octets.
     @ivar used: octets held now.
     """
 
-    limit: int
+    limit: int = sys.maxsize
     used: int = 0
 
     def change(self, octets: int) -> None:
