@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, TextIO, cast
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import ILogObserver, Logger
@@ -144,7 +144,9 @@ class MailAgent(Service):
         busy = sum(session.busy for session in sessions)
         events.STOPPING(self._log, sessions=len(sessions), busy=busy, seconds=seconds)
         closed = [port.stopListening() for port in self._ports]
-        stopped = gatherResults([*(wait for wait in closed if wait is not None), self._factory.drain(seconds)])
+        stopped = gatherResults(
+            [*(wait for wait in closed if wait is not None), maybeDeferred(self._factory.drain, seconds)]
+        )
         if self._hurry:
             self._factory.abort()
         return stopped.addBoth(self._stopped)

@@ -161,7 +161,7 @@ def make_service(
     mailstore = Maildirs(files, in_pool, config.hostname, time.time, budget=budget)
     reception = Reception(directory, mailstore, config.hostname, time.time, partial(randbits, 30))
     tls = ServerTLS(reactor.seconds)
-    logins = _logins(config, reception, reactor)
+    logins = _logins(config, reception, reactor, in_pool)
     factory = SessionFactory(reception, config.hostname, config.limits, reactor, tls, logins, budget)
     logger = Logger("mailagent")
     parts = Parts(directory, factory, tls, files, logger)
@@ -185,14 +185,16 @@ def make_service(
     )
 
 
-def _logins(config: Config, reception: Reception, reactor: Any) -> Authentication | None:
+def _logins(
+    config: Config, reception: Reception, reactor: Any, look_in_thread: Callable[..., Deferred[Any]]
+) -> Authentication | None:
     """What logins are checked with, if a users file is configured."""
     if config.directory.users is None:
         return None
     pool = ThreadPool(minthreads=0, maxthreads=_CHECKERS, name="passwords")
     pool.start()  # no thread runs before the first login, long after twistd has forked
     reactor.addSystemEventTrigger("during", "shutdown", pool.stop)
-    users = Users(config.directory.users, _in_pool(reactor, pool), reactor.seconds)
+    users = Users(config.directory.users, _in_pool(reactor, pool), reactor.seconds, look_in_thread)
     reactor.callWhenRunning(users.refresh)
     realm = SubmissionRealm(reception, users, config.submission.own_addresses)
     return authentication(config.auth, realm, users, reactor.seconds, partial(deferLater, reactor))

@@ -90,6 +90,10 @@ class _Snapshot:
         return hmac.digest(self._cache_key, digest + user_key(name).encode(), "sha256")
 
 
+#: Passwords that may wait to be checked; who comes then is told to try again.
+MOST_CHECKS = 32
+
+
 @implementer(ICredentialsChecker, ILogins)
 class Users:
     """The users of one file; checks what they prove or send (C{ICredentialsChecker}).
@@ -97,14 +101,23 @@ class Users:
     @param path: the users file.
     @param run_in_thread: calls a blocking function in a bounded thread pool; gives a C{Deferred} of its result.
     @param seconds: tells the time, in seconds from some moment.
+    @param look_in_thread: the same, in a pool where no password is checked: who is known never waits for a guess.
     """
 
     credentialInterfaces = (IProvenLogin, IUsernamePassword)
     _log = Logger()
 
-    def __init__(self, path: str, run_in_thread: Callable[..., Deferred[Any]], seconds: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        path: str,
+        run_in_thread: Callable[..., Deferred[Any]],
+        seconds: Callable[[], float],
+        look_in_thread: Callable[..., Deferred[Any]] | None = None,
+    ) -> None:
         self._path = path
         self._run = run_in_thread
+        self._look = look_in_thread or run_in_thread
+        self._checks = 0
         self._seconds = seconds
         self._secret = secrets.token_bytes(32)
         self._snapshot: _Snapshot | None = None
@@ -144,7 +157,7 @@ class Users:
             return succeed(None)
         looking: Deferred[None] = Deferred()
         self._looking = looking
-        self._run(_look, self._path, self._seen).addCallbacks(self._found, self._keep).addBoth(self._done)
+        self._look(_look, self._path, self._seen).addCallbacks(self._found, self._keep).addBoth(self._done)
         return looking
 
     def _found(self, found: tuple[Fingerprint, UsersFile | BadUsersFile] | None) -> None:
@@ -154,6 +167,9 @@ class Users:
         if isinstance(file, BadUsersFile):
             for line in file.lines:
                 self._complain(line)
+            return
+        if self._snapshot is not None and not bytes(file).strip():
+            self._complain("empty; a file that is to name nobody keeps its #secret line")
             return
         self.take_up(file)
 
@@ -207,11 +223,21 @@ class Users:
                 _refuse()
             return user.name.encode()
         if user is None or not snapshot.remembers(name, credentials.password):
-            right = await self._run(snapshot.verifier(name).check, credentials.password)
+            right = await self._verify(snapshot.verifier(name).check, credentials.password)
             if user is None or not right:
                 _refuse()
             snapshot.remember(name, credentials.password)
         return user.name.encode()
+
+    async def _verify(self, check: Callable[[bytes], bool], password: bytes) -> bool:
+        if self._checks >= MOST_CHECKS:
+            raise UsersUnavailable("too many passwords wait to be checked")
+        self._checks += 1
+        try:
+            right: bool = await self._run(check, password)
+        finally:
+            self._checks -= 1
+        return right
 
 
 def _refuse() -> NoReturn:

@@ -131,7 +131,7 @@ class UsersFile:
 
     def _index(self, name: str) -> int:
         for at, line in enumerate(self.lines):
-            if not line.startswith("#") and user_key(line.partition(":")[0]) == user_key(name):
+            if line.strip() and not line.startswith("#") and user_key(line.partition(":")[0]) == user_key(name):
                 return at
         raise NoSuchLogin(name)
 

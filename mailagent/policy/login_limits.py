@@ -10,6 +10,9 @@ from __future__ import annotations
 import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from weakref import WeakValueDictionary
+
+from twisted.internet.defer import DeferredLock
 
 from mailagent.config import user_key
 from mailagent.envelope.reply import Reply
@@ -40,6 +43,16 @@ class LoginLimits:
         self._seconds = seconds
         self._failed: OrderedDict[Hashable, list[float]] = OrderedDict()
         self._trusted: OrderedDict[Hashable, None] = OrderedDict()
+        self._turns: WeakValueDictionary[Hashable, DeferredLock] = WeakValueDictionary()
+
+    def turns(self, address: str, name: str) -> tuple[DeferredLock, DeferredLock]:
+        """What an attempt must hold, in this order, from asking L{refusal} until its outcome is counted.
+
+        One attempt at a time of a network, and at an account: guesses side by side would all be checked before the
+        first is counted.
+        """
+        network = self._turns.setdefault(("network", _network(address)), DeferredLock())
+        return network, self._turns.setdefault(("account", user_key(name)), DeferredLock())
 
     def refusal(self, address: str, name: str) -> Reply | None:
         """The refusal that a login from C{address} as C{name} (C{""}: not known yet) meets unchecked, if any."""

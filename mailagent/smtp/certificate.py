@@ -14,7 +14,7 @@ import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 from twisted.internet.ssl import AcceptableCiphers, CertificateOptions, TLSVersion
 
 _CIPHERS = AcceptableCiphers.fromOpenSSLCipherString(
@@ -54,24 +54,31 @@ class LoadedCertificate:
 def load(files: CertificateFiles) -> LoadedCertificate:
     """Read a certificate, its chain and its key. Blocks.
 
-    @raise CertificateUnusable: a file cannot be read, holds something else, or the two do not belong together.
+    @raise CertificateUnusable: a file cannot be read, holds something else, or the two do not belong together. Nothing
+        else is raised: this runs in handshakes, and cryptography and OpenSSL have many words for no.
     """
+    try:
+        return _load(files)
+    except CertificateUnusable:
+        raise
+    except Exception as error:
+        raise CertificateUnusable(f"{files.certificate}: cannot be used: {error or type(error).__name__}") from None
+
+
+def _load(files: CertificateFiles) -> LoadedCertificate:
     # CertificateOptions is typed for pyOpenSSL's own classes, which pyOpenSSL itself would see no more.
     chain: list[Any] = list(_chain(files.certificate))
     key: Any = _key(files.key)
     if chain[0].public_key() != key.public_key():
         raise CertificateUnusable(f"{files.key}: not the key of the certificate in {files.certificate}")
-    try:
-        options = CertificateOptions(
-            privateKey=key,
-            certificate=chain[0],
-            extraCertChain=chain[1:],
-            raiseMinimumTo=TLSVersion.TLSv1_2,
-            acceptableCiphers=_CIPHERS,
-        )
-        context = options.getContext()
-    except (SSL.Error, crypto.Error, TypeError, ValueError) as error:
-        raise CertificateUnusable(f"{files.certificate}: OpenSSL does not take it: {error}") from None
+    options = CertificateOptions(
+        privateKey=key,
+        certificate=chain[0],
+        extraCertChain=chain[1:],
+        raiseMinimumTo=TLSVersion.TLSv1_2,
+        acceptableCiphers=_CIPHERS,
+    )
+    context = options.getContext()
     context.set_options(SSL.OP_NO_RENEGOTIATION)
     return LoadedCertificate(context, chain[0].not_valid_after_utc)
 

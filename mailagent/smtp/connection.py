@@ -124,6 +124,7 @@ class Connection(smtp.ESMTP):
             return False
         events.COMMAND_REFUSED(self._log, peer=str(self.peer), command="connection", reply=str(refusal))
         self._close(refusal)
+        self.setTimeout(LINGER_AT_STOP)  # it counts nowhere, so it must not stay
         return True
 
     def _open(self) -> None:

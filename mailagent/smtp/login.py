@@ -8,13 +8,13 @@ to send; what the session does with a login that succeeded is its own affair.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import attrs
 from twisted.cred.error import LoginFailed
 from twisted.cred.portal import Portal
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 
@@ -30,6 +30,9 @@ class Limits(Protocol):
 
     def refusal(self, address: str, name: str) -> Reply | None:
         """The refusal that this login meets unchecked, if any; C{name} is C{""} while it is not known."""
+
+    def turns(self, address: str, name: str) -> Sequence[DeferredLock]:
+        """What an attempt must hold, in this order, from asking C{refusal} until its outcome is counted."""
 
     def failed(self, address: str, name: str) -> float:
         """A login has failed; the seconds to wait before saying so."""
@@ -122,7 +125,7 @@ class Login:
         except MalformedResponse:
             return replies.MALFORMED_RESPONSE
         except NotAllowed:
-            return await self._failed(exchange)
+            return await self._pause(self._failed(exchange))
         except Exception as error:
             return self._unavailable(error)
         limited = self._authentication.limits.refusal(self._peer.address, _name(exchange))
@@ -130,15 +133,28 @@ class Login:
             return self._told(_name(exchange), limited)
         if exchange.moreChallenges():
             return self._ask(exchange)
-        return await self._check(exchange)
+        return await self._check_in_turn(exchange)
 
-    async def _check(self, exchange: Any) -> Reply:
+    async def _check_in_turn(self, exchange: Any) -> Reply:
+        turns = self._authentication.limits.turns(self._peer.address, _name(exchange))
+        for turn in turns:
+            await turn.acquire()
+        try:
+            limited = self._authentication.limits.refusal(self._peer.address, _name(exchange))
+            outcome = self._told(_name(exchange), limited) if limited else await self._check(exchange)
+        finally:
+            for turn in turns:
+                turn.release()
+        return outcome if isinstance(outcome, Reply) else await self._pause(outcome)
+
+    async def _check(self, exchange: Any) -> Reply | float:
+        """The reply; or, of a login that failed, the seconds to wait before saying so."""
         try:
             self.avatar = await self._authentication.portal.login(
                 exchange, None, IMessageDeliveryFactory, IMessageDelivery
             )
         except LoginFailed:
-            return await self._failed(exchange)
+            return self._failed(exchange)
         except Exception as error:
             return self._unavailable(error)
         self.name = _name(exchange)
@@ -146,9 +162,11 @@ class Login:
         events.LOGIN_SUCCEEDED(self._log, peer=str(self._peer), name=self.name, mechanism=self._mechanism)
         return replies.LOGGED_IN
 
-    async def _failed(self, exchange: Exchange) -> Reply:
-        seconds = self._authentication.limits.failed(self._peer.address, _name(exchange))
+    def _failed(self, exchange: Exchange) -> float:
         self._told(_name(exchange), replies.LOGIN_FAILED)
+        return self._authentication.limits.failed(self._peer.address, _name(exchange))
+
+    async def _pause(self, seconds: float) -> Reply:
         await self._authentication.pause(seconds)
         return replies.LOGIN_FAILED
 

@@ -26,6 +26,7 @@ _MAIL = {
     "RET": "DSN",
     "ENVID": "DSN",
     "REQUIRETLS": "REQUIRETLS",
+    "AUTH": "AUTH",
 }
 _RCPT = {"NOTIFY": "DSN", "ORCPT": "DSN"}
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+\Z")
@@ -71,6 +72,8 @@ def mail_parameters(given: Given, offered: Collection[str]) -> MailParameters:
     for keyword in ("SMTPUTF8", "REQUIRETLS"):
         if given.get(keyword) is not None:
             _fault(f"{keyword} takes no value")
+    if "AUTH" in given and given["AUTH"] != "<>" and not _XTEXT.match(given["AUTH"] or ""):
+        _fault("AUTH takes an address in xtext, or <>")  # RFC 4954 section 5; we do not act on it
     return MailParameters(
         size=parse_size(given["SIZE"]) if "SIZE" in given else None,
         eight_bit="BODY" in given and parse_body(given["BODY"]) == "8BITMIME",

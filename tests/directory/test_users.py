@@ -16,7 +16,7 @@ from twisted.logger import globalLogPublisher
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from mailagent.directory.users import Users, UsersUnavailable
+from mailagent.directory.users import MOST_CHECKS, Users, UsersUnavailable
 from mailagent.directory.users_file import UsersFile
 from mailagent.directory.users_storage import locked, replace_file
 from mailagent.interfaces import IProvenLogin
@@ -112,6 +112,27 @@ def test_a_verified_login_is_not_worked_out_again_until_the_file_changes(bench: 
     assert jobs(b"pencil") == 1
 
 
+def test_only_so_many_passwords_wait_to_be_checked(bench: Bench) -> None:
+    waiting = [bench.users.requestAvatarId(UsernamePassword(b"nobody", b"%d" % number)) for number in range(40)]
+    assert [check.called for check in waiting] == [False] * MOST_CHECKS + [True] * (40 - MOST_CHECKS)
+    failures: list[Any] = []
+    for check in waiting:
+        check.addErrback(failures.append)
+    assert failures[0].check(UsersUnavailable)
+    bench.threads.finish_all()
+    assert len(failures) == 40
+    assert failures[-1].check(UnauthorizedLogin)
+
+
+def test_a_look_at_the_file_waits_for_no_password(bench: Bench) -> None:
+    looks = Threads()
+    users = Users(str(bench.path), bench.threads.run, bench.clock.seconds, looks.run)
+    looked = users.refresh()
+    looks.finish_all()
+    assert looked.called
+    assert users.all_scram
+
+
 def test_who_does_not_exist_costs_the_same_work(bench: Bench) -> None:
     failed: Deferred[Any] = bench.users.requestAvatarId(UsernamePassword(b"nobody", b"x"))
     assert len(bench.threads.jobs) == 1
@@ -162,6 +183,12 @@ def test_a_bad_new_file_keeps_the_old_one_and_says_so_once(bench: Bench) -> None
     assert event["reason"].startswith("line 1: ")
     assert "hunter2" not in str(event)
     assert bench.check(b"ann", b"pencil") == b"Ann"
+
+
+def test_a_file_that_is_empty_for_a_moment_keeps_the_old_one(bench: Bench) -> None:
+    bench.write(b"")
+    assert bench.users.addresses("ann") is not None
+    assert "empty" in bench.events[-1]["reason"]
 
 
 def test_a_file_that_is_gone_keeps_the_old_one_until_it_is_back(bench: Bench) -> None:

@@ -159,3 +159,10 @@ def test_nothing_secret_is_shown_by_repr() -> None:
     assert isinstance(user, User)
     assert "W22Z" not in repr(user)
     assert "5d8oPm" not in repr(user)
+
+
+def test_an_empty_line_is_nobody() -> None:
+    file = UsersFile.parse(b"")
+    file = UsersFile.parse(b"\n" + bytes(file.adding("ann", ScramVerifier.make("secret", b"0123456789abcdef", 4096))))
+    with pytest.raises(NoSuchLogin):
+        file.removing("")

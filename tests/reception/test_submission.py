@@ -137,3 +137,9 @@ def test_the_header_is_seen_however_it_is_cut(fields: list[bytes], cuts: list[in
         content = content[cut:]
     scan.feed(content)
     assert scan.present == ({b"date"} if b"Date: x" in fields else set())
+
+
+def test_the_header_ends_where_no_field_goes_on() -> None:
+    scan = HeaderScan(frozenset({b"date", b"subject"}))
+    scan.feed(b"Subject: x\n folded\nbody text\nDate: tomorrow\n\n")
+    assert scan.present == {b"subject"}

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -133,3 +134,12 @@ def test_a_long_hosts_certificate_has_its_whole_name() -> None:
     host = ".".join(["a" * 60] * 4)
     (made,) = load_pem_x509_certificates(self_signed(host, NOW)[0])
     assert names(made) == [host]
+
+
+def test_whatever_the_libraries_say_of_it_it_is_one_kind_of_no(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no(_: object) -> None:
+        raise UnsupportedAlgorithm("curve 1.3.36.3.3.2.8.1.1.1 is not supported")
+
+    files = write_pair(tmp_path, "a.example")
+    monkeypatch.setattr("mailagent.smtp.certificate._chain", no)
+    assert complaint(files).endswith("cannot be used: curve 1.3.36.3.3.2.8.1.1.1 is not supported")

@@ -283,3 +283,17 @@ def test_any_lines_get_a_reply_each_and_nothing_escapes(lines: list[bytes]) -> N
         if connection.closed:
             return
         assert got
+
+
+def test_guesses_side_by_side_are_not_more_than_guesses_in_a_row() -> None:
+    threads = Threads()
+    server = MemoryServer(users=USERS, run_in_thread=threads.run)
+    guessers = [connect(server) for _ in range(10)]
+    for number, guesser in enumerate(guessers):
+        guesser.send(plain("user1", f"guess {number}"))
+    checked = 0
+    while threads.jobs:
+        checked += 1
+        threads.finish()
+    assert checked == 3  # the memory server's limit of failures
+    assert sorted({code for guesser in guessers for code in codes(guesser.received())}) == ["421 4.7.0", "535 5.7.8"]
