@@ -34,8 +34,8 @@ class HeaderScan:
 
     def _end_of_line(self) -> None:
         found = _NAME.match(self._line)
-        continuation = self._line[:1] in (b" ", b"\t")
-        self._over = not found and not continuation  # also the empty line: the header ends where no field goes on
+        goes_on = found or self._line[:1] in (b" ", b"\t") or len(self._line) >= FIRST_LINE_LIMIT
+        self._over = not goes_on  # at the empty line, and wherever else no field goes on
         self._line = b""
         if found and found[1].lower() in self._wanted:
             self.present.add(found[1].lower())
