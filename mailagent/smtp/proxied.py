@@ -11,12 +11,18 @@ from typing import Any
 
 import attrs
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolFactory, IReactorTime
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IProtocolFactory,
+    IReactorTime,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
-from zope.interface import directlyProvides, providedBy
+from zope.interface import directlyProvides, implementer, providedBy
 
 from mailagent import log as events
 from mailagent.smtp import proxy_header
@@ -45,6 +51,7 @@ class Proxies:
         return any(ipaddress.ip_address(peer.address) in network for network in self.networks)
 
 
+@implementer(IHalfCloseableProtocol)
 class ProxiedConnection(ProtocolWrapper):
     """A connection from a proxy. The session begins once the header is in."""
 
@@ -110,6 +117,17 @@ class ProxiedConnection(ProtocolWrapper):
     def _stop_clock(self) -> None:
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
+
+    def readConnectionLost(self) -> None:
+        """The proxy passes on that its client sends no more; whoever is behind us says whether that is the end."""
+        behind = IHalfCloseableProtocol(self.wrappedProtocol, None)
+        if behind is None:
+            self.transport.loseConnection()
+        else:
+            behind.readConnectionLost()
+
+    def writeConnectionLost(self) -> None:
+        """C{connectionLost} follows."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._stop_clock()

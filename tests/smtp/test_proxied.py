@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from twisted.internet.testing import StringTransport
 
 from mailagent.smtp.proxied import ProxiedFactory, Proxies
 from mailagent.smtp.proxy_header import Origin, parse
+from tests.maildir.support import Threads, run_now
 from tests.memory_server import MemoryServer, codes
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -67,8 +70,8 @@ def test_a_proxy_may_speak_for_itself(header: bytes) -> None:
 class Proxied:
     """A server whose listener believes 198.51.100.0/24, and one connection to it."""
 
-    def __init__(self, peer: str) -> None:
-        self.server = MemoryServer()
+    def __init__(self, peer: str, run_in_thread: Callable[..., Any] = run_now) -> None:
+        self.server = MemoryServer(run_in_thread=run_in_thread)
         factory = ProxiedFactory(self.server.factory, Proxies.of(["198.51.100.0/24"]), self.server.clock)
         address = IPv4Address("TCP", peer, 1)
         self.transport = StringTransport(peerAddress=address)
@@ -108,3 +111,23 @@ def test_a_proxy_that_says_something_else_or_nothing_is_cut_off() -> None:
     silent.server.clock.advance(1)
     assert silent.transport.disconnected
     assert not silent.server.factory.sessions
+
+
+def test_a_client_that_has_said_all_gets_its_replies_through_a_proxy_too() -> None:
+    jobs = Threads()
+    proxied = Proxied("198.51.100.1", run_in_thread=jobs.run)
+    proxied.send(v1("192.0.2.99", 7))
+    proxied.send(b"EHLO x\r\n")
+    proxied.send(b"MAIL FROM:<a@b>\r\nRCPT TO:<user1@hostmeister.de>\r\nDATA\r\n")
+    proxied.send(b"S: x\r\n.\r\nQUIT\r\n")
+    proxied.protocol.readConnectionLost()
+    assert not proxied.transport.disconnecting
+    jobs.finish_all()
+    assert codes(proxied.transport.value())[-2:] == ["250 2.0.0", "221 2.0.0"]
+    assert proxied.transport.disconnecting
+
+
+def test_a_proxy_that_goes_before_its_header_is_let_go() -> None:
+    proxied = Proxied("198.51.100.1")
+    proxied.protocol.readConnectionLost()
+    assert proxied.transport.disconnecting
