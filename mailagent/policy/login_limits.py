@@ -7,7 +7,6 @@ by what others do. The tables are bounded: what was touched longest ago is forgo
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from weakref import WeakValueDictionary
@@ -16,6 +15,7 @@ from twisted.internet.defer import DeferredLock
 
 from mailagent.config import user_key
 from mailagent.envelope.reply import Reply
+from mailagent.smtp.peer import Peer
 
 #: Entries in each table.
 _ENTRIES = 10_000
@@ -51,12 +51,12 @@ class LoginLimits:
         One attempt at a time of a network, and at an account: guesses side by side would all be checked before the
         first is counted.
         """
-        network = self._turns.setdefault(("network", _network(address)), DeferredLock())
+        network = self._turns.setdefault(("network", Peer(address, 0).network), DeferredLock())
         return network, self._turns.setdefault(("account", user_key(name)), DeferredLock())
 
     def refusal(self, address: str, name: str) -> Reply | None:
         """The refusal that a login from C{address} as C{name} (C{""}: not known yet) meets unchecked, if any."""
-        network, account = _network(address), user_key(name)
+        network, account = Peer(address, 0).network, user_key(name)
         if self._count(("network", network)) >= self._failures:
             return NETWORK_LIMITED
         if (network, account) not in self._trusted and self._count(("account", account)) >= self._failures:
@@ -65,14 +65,14 @@ class LoginLimits:
 
     def failed(self, address: str, name: str) -> float:
         """A login has failed. @return: the seconds to wait before saying so."""
-        counts = [self._add(("network", _network(address)))]
+        counts = [self._add(("network", Peer(address, 0).network))]
         if name:
             counts.append(self._add(("account", user_key(name))))
         return float(min(self._delay * 2 ** (min(max(counts), 32) - 1), LONGEST_DELAY))
 
     def succeeded(self, address: str, name: str) -> None:
         """A login has succeeded."""
-        pair = _network(address), user_key(name)
+        pair = Peer(address, 0).network, user_key(name)
         self._trusted[pair] = None
         self._trusted.move_to_end(pair)
         if len(self._trusted) > _ENTRIES:
@@ -91,10 +91,3 @@ class LoginLimits:
         if len(self._failed) > 2 * _ENTRIES:
             self._failed.popitem(last=False)
         return len(moments)
-
-
-def _network(address: str) -> str:
-    """The network a client's address counts for; C{""} for a local socket."""
-    if ":" not in address:
-        return address
-    return str(ipaddress.ip_network((address.partition("%")[0], 64), strict=False))

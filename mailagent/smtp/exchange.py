@@ -205,10 +205,7 @@ class Exchange(Connection):
         self._reply(self._reply_for(failure))
 
     def _reply_for(self, failure: Failure) -> Reply:
-        reply = replies.reply_for(failure)
-        if reply is replies.LOCAL_ERROR:
-            events.ERROR(self._log, what="deciding on a command", reason=repr(failure.value))
-        return reply
+        return replies.answer(failure, "deciding on a command", self._log)
 
     def sendCode(self, code: int, message: bytes = b"") -> None:
         self._reply(Reply.read(code, message.decode("utf-8", "replace")))

@@ -117,10 +117,7 @@ class IncomingMessage:
         self.abandon()
 
     def _reply_for(self, failure: Failure) -> Reply:
-        reply = replies.reply_for(failure)
-        if reply is replies.LOCAL_ERROR:
-            events.ERROR(self._log, what="delivering a message", reason=repr(failure.value))
-        return reply
+        return replies.answer(failure, "delivering a message", self._log)
 
     def _reply(self, outcomes: list[tuple[bool, Any]]) -> Reply:
         """One reply for all. A transient failure outweighs a permanent one: duplicates may be, loss may not."""

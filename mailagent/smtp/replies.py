@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from twisted.logger import Logger
 from twisted.mail.smtp import SMTPServerError
 from twisted.python.failure import Failure
 
+from mailagent import log as events
 from mailagent.envelope.reply import Reply
 from mailagent.smtp.command_buffer import LineFault
 
@@ -70,6 +72,14 @@ def reply_for(failure: Failure) -> Reply:
         return LOCAL_ERROR
     text: str | bytes = error.resp
     return Reply.read(error.code, text.decode("utf-8", "replace") if isinstance(text, bytes) else text)
+
+
+def answer(failure: Failure, what: str, log: Logger) -> Reply:
+    """The same; trouble on our side is also logged, as met while doing C{what}."""
+    reply = reply_for(failure)
+    if reply is LOCAL_ERROR:
+        events.ERROR(log, what=what, reason=repr(failure.value))
+    return reply
 
 
 def with_status(reply: Reply) -> Reply:
