@@ -89,6 +89,18 @@ def test_a_lone_dot_that_goes_wrong_changes_nothing(end: str) -> None:
     assert replies(submitting({**PIPELINING, "RCPT": NO, ".": end})) == [NO, NO]
 
 
+@pytest.mark.parametrize("end", [DROP, SILENCE, "hello", "421 4.3.2 Bye", "250 What?", "503 5.5.1 Nobody"])
+def test_once_all_are_refused_nothing_that_goes_wrong_is_a_failure(end: str) -> None:
+    exchange = submitting({**PIPELINING, "RCPT": NO, "DATA": end})
+    assert [str(outcome.reply) for outcome in exchange.result] == [NO, NO]
+
+
+def test_a_refused_sender_stays_refused_though_the_connection_goes() -> None:
+    exchange = submitting({**PIPELINING, "MAIL": "550 5.7.1 Not you", "RCPT": DROP})
+    with pytest.raises(TransactionRefused, match="refuses the sender"):
+        _ = exchange.result
+
+
 REPLIES = st.sampled_from(
     [OK, OK, OK, NO, "451 4.2.0 Later", "421 4.3.2 Bye", DROP, SILENCE, "hello", "250-2.0.0 a\r\n250 2.0.0 b", "354 x"]
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import trustme
 from twisted.internet import reactor
 from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from mailagent.envelope.address import Address
@@ -67,6 +69,18 @@ class TLSTests(TestCase):
         assert session[:3] == [b"EHLO client.example", b"STARTTLS", b"EHLO client.example"]
         assert len(server.secure) == len(session) - 3  # the message is no command
         assert server.messages == [b"".join(LARGE).replace(b"\n", b"\r\n") + b".\r\n"]
+
+    async def test_content_that_is_waited_for_goes_over_tls_whole(self) -> None:
+        async def blocks() -> AsyncIterator[bytes]:
+            for block in LARGE[::50]:
+                yield await deferToThread(lambda block=block: block)  # type: ignore[misc]
+
+        server = self.serve(EHLO=f"{OFFER[:-12]}250-PIPELINING\r\n250 STARTTLS")
+        sender = await self.connect(server)
+        (outcome,) = await sender.submit(ENVELOPE, blocks())
+        await sender.quit()
+        assert outcome.delivered
+        assert server.messages == [b"".join(LARGE[::50]).replace(b"\n", b"\r\n") + b".\r\n"]
 
     async def test_a_message_goes_over_implicit_tls_whole(self) -> None:
         server = self.serve(implicit=True)
