@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.internet.defer import maybeDeferred
 from twisted.mail import smtp
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailagent import log as events
@@ -194,7 +195,11 @@ class Session(SessionAuth, Transfer):
         self._input = CommandBuffer()
         self._start_over()
         self.startedTLS = True
-        self.transport.startTLS(self.ctx)
+        try:
+            self.transport.startTLS(self.ctx)
+        except Exception as error:
+            events.ERROR(self._log, what="starting TLS", reason=repr(error))
+            self._break_off(Failure())
 
     def do_XCLIENT(self, rest: bytes) -> None:
         """Postfix's C{XCLIENT_README}: a proxy tells who its client is."""
