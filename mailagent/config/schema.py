@@ -182,7 +182,10 @@ class Limits:
         ),
     )
     commands_per_session: Count = attrs.field(
-        default=Count(25_000), metadata=_doc("Commands in one session before it is closed with 421.")
+        default=Count(25_000),
+        metadata=_doc(
+            "Commands in one session before it is closed with 421. What answers a challenge of AUTH is none."
+        ),
     )
     errors: Count = attrs.field(
         default=Count(20), metadata=_doc("Bad commands in one session before it is closed with 421.")

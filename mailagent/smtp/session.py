@@ -74,8 +74,6 @@ class Session(SessionAuth, Transfer):
         return self._helo_name or None, self.peer.address.encode()
 
     def _command(self, line: bytes) -> None:
-        if self._takes_response(line):
-            return
         command = grammar.parse_command(line)
         verb = command.verb
         if verb is None:
