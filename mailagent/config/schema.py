@@ -263,7 +263,8 @@ class AuthSettings:
         default=Count(10),
         metadata=_doc(
             "Failed logins within `failure_window` after which a client's network (IPv4 /32, IPv6 /64; 421) or an "
-            "account (454) has to wait. An account's own networks are not shut out of it by others."
+            "account (454) has to wait. An account's own networks are not shut out of it by others. Of clients on this "
+            "machine, where a webmail may stand for many people, only the accounts are counted, apart from all others."
         ),
     )
     failure_window: Duration = attrs.field(default=Duration(600.0), metadata=_doc("How long a failed login counts."))
