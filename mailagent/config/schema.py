@@ -14,12 +14,12 @@ import attrs
 
 from mailagent.config import values
 from mailagent.config.values import (
+    ConfiguredPath,
     Count,
     Domain,
     Duration,
     Endpoint,
     Network,
-    Path,
     Role,
     Size,
     Switch,
@@ -90,8 +90,8 @@ class WhitelistSettings(HostSettings):
 class MailboxSettings:
     """Where mail is kept."""
 
-    path: Path = attrs.field(
-        default=Path("mailboxes"),
+    path: ConfiguredPath = attrs.field(
+        default=ConfiguredPath("mailboxes"),
         metadata=_doc("The directory that holds the Maildirs. Both are created at start when they are missing."),
     )
 
@@ -132,11 +132,11 @@ class Listener:
 class CertificateSettings:
     """A further certificate, for clients that ask for this host by name (SNI)."""
 
-    certificate: Path | None = attrs.field(
+    certificate: ConfiguredPath | None = attrs.field(
         default=None,
         metadata=_doc("A PEM file: the certificate, then the others of its chain. Read again when it changes."),
     )
-    key: Path | None = attrs.field(
+    key: ConfiguredPath | None = attrs.field(
         default=None,
         metadata=_doc("A PEM file with the private key, unencrypted. It may be the same file."),
     )
@@ -242,7 +242,7 @@ class Limits:
 class DirectorySettings:
     """Who may log in (AUTH). [Submission](submission.md) tells how to add users."""
 
-    users: Path | None = attrs.field(
+    users: ConfiguredPath | None = attrs.field(
         default=None,
         metadata=_doc(
             "The users file, one user a line as in Dovecot's passwd-file; `mailagent user` writes it, and a change is "
@@ -299,8 +299,8 @@ class Config:
     whitelist: WhitelistSettings = attrs.field(factory=WhitelistSettings)
     hosts: Mapping[Domain, HostSettings] = attrs.field(factory=dict)
     mailboxes: MailboxSettings = attrs.field(factory=MailboxSettings)
-    state: Path = attrs.field(
-        default=Path("state"),
+    state: ConfiguredPath = attrs.field(
+        default=ConfiguredPath("state"),
         metadata=_doc(
             "The directory for what the server keeps between runs: its self-signed certificate, its process's number.",
             shown="`$STATE_DIRECTORY`, else `state` beside the mailboxes",

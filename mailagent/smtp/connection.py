@@ -5,7 +5,7 @@
   2. A peer who sends far ahead, or does not read what it is told, is not read.
   3. Where a banner delay is set, who speaks before the banner is refused.
 
-What the octets mean is L{mailagent.smtp.exchange}'s.
+What the octets mean is L{mailagent.smtp.server_channel}'s.
 """
 
 from __future__ import annotations

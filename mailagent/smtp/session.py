@@ -1,7 +1,7 @@
 """The server's side of one SMTP connection.
 
 What is not a legal command in its state changes nothing (L{mailagent.smtp.verbs}); content never becomes commands,
-whatever is wrong with it (L{mailagent.smtp.content}). Order, bounds and replies are L{mailagent.smtp.exchange}'s.
+whatever is wrong with it (L{mailagent.smtp.content}). Order, bounds and replies are L{mailagent.smtp.server_channel}'s.
 """
 
 from __future__ import annotations

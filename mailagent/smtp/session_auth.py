@@ -16,13 +16,13 @@ from twisted.mail.interfaces import IMessageDeliveryFactory
 from mailagent.envelope.reply import Reply
 from mailagent.smtp import grammar, replies
 from mailagent.smtp.command_buffer import MAX_RESPONSE_LINE, LineFault
-from mailagent.smtp.exchange import Exchange
 from mailagent.smtp.grammar import SyntaxFault
 from mailagent.smtp.login import Authentication, Login
 from mailagent.smtp.role import MX
+from mailagent.smtp.server_channel import ServerChannel
 
 
-class SessionAuth(Exchange):
+class SessionAuth(ServerChannel):
     """The part of a session that knows of logins.
 
     @ivar role: what the listener is for.

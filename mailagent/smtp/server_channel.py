@@ -27,7 +27,7 @@ from mailagent.smtp.command_buffer import MAX_LINE, LineFault
 from mailagent.smtp.connection import READ_AHEAD, Connection
 from mailagent.smtp.incoming import IncomingMessage
 
-__all__ = ["READ_AHEAD", "Exchange"]
+__all__ = ["READ_AHEAD", "ServerChannel"]
 
 
 @attrs.define
@@ -41,7 +41,7 @@ class Chunk:
     left: int = attrs.field(default=attrs.Factory(lambda self: self.length, takes_self=True), init=False)
 
 
-class Exchange(Connection):
+class ServerChannel(Connection):
     """Lines and content in, replies out. Subclasses say what a line means and whether a transaction is open."""
 
     def __init__(self, chal: Any = None, contextFactory: Any = None) -> None:
