@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import attrs
 import pytest
 
 from tests.peers import clients
 from tests.peers.clients import HOST, Client, Mail, NotSent, Security, Target
-from tests.peers.mail import NASTY, as_sent, new, sender
-from tests.peers.server import TWISTD, Server, free_port
-from tests.peers.test_submission import mailagent
+from tests.peers.mail import NASTY, as_sent, sender
+from tests.peers.site import GRUESSE, JUERGEN, LOGIN, ROLES, USER1, USER2, Site, started
 from tests.smtp.certificates import write_pair
-
-CONFIGURATION = """
-hostname = "mx.example"
-whitelist = {{ hosts = ["hostmeister.de"], users = ["user1", "user2", "grüße"] }}
-tls = {{ certificate = "{certificate}", key = "{key}" }}
-directory = {{ users = "users" }}
-"""
-LOGIN = ("user1", "correct horse battery")
-USER1 = "user1@hostmeister.de"
-USER2 = "user2@hostmeister.de"
-JUERGEN = "jürgen@hostmeister.de"
-GRUESSE = "grüße@hostmeister.de"
-
-ROLES = ["mx", "submission", "submissions"]
 
 
 @attrs.frozen
@@ -59,64 +45,20 @@ over_every_role = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 over_tls = pytest.mark.parametrize("way", [WAYS[role] for role in ROLES], ids=ROLES)
 
 
-@attrs.frozen
-class Site:
-    """One server with a listener in each role, at which user1 may log in.
-
-    @ivar ports: of each role.
-    @ivar other_ca: another's certificate for the same host.
-    """
-
-    server: Server
-    ports: dict[str, int]
-    ca: str
-    other_ca: str
-
-    def target(self, way: Way) -> Target:
-        return Target(self.ports[way.role], way.security, self.ca, way.login)
-
-    def await_end_of_sessions(self) -> str:
-        """Return once all have ended. @return: how the last one did."""
-        self.server.wait_for_output('"event": "disconnected"', len(self.server.events("connected")))
-        reason: str = self.server.events("disconnected")[-1]["reason"]
-        return reason
-
-    def take(self, user: str) -> bytes:
-        """The only message in a mailbox, which is empty afterwards."""
-        mailbox = self.server.mailboxes / user
-        messages = new(mailbox)
-        for path in (mailbox / "new").iterdir():
-            path.unlink()
-        assert not list((mailbox / "tmp").iterdir())
-        (message,) = messages
-        return message
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    directory = tmp_path_factory.mktemp("site")
-    pair, other = write_pair(directory, HOST), write_pair(tmp_path_factory.mktemp("other"), HOST)
-    text = CONFIGURATION.format(certificate=pair.certificate, key=pair.key)
-    ports = {role: free_port() for role in ROLES}
-    for role, port in ports.items():
-        text += f'[[listen]]\nendpoint = "tcp:{port}:interface=127.0.0.1"\nrole = "{role}"\n'
-    (directory / "mailagent.toml").write_text(text)
-    name, password = LOGIN
-    mailagent(directory, "user", "add", name, "--address", JUERGEN, password=f"{password}\n")
-    server = Server([str(TWISTD), "-n", "--pidfile=", "mailagent", "--log-format", "json"], directory)
-    try:
-        server.wait_for_output('"event": "listening"', len(ports))
-        yield Site(server, ports, pair.certificate, other.certificate)
-        server.stop()
-        assert password not in server.output
-    finally:
-        server.end()
+    with started(tmp_path_factory.mktemp("site")) as running:
+        yield running
+
+
+def target(site: Site, way: Way) -> Target:
+    return Target(site.ports[way.role], way.security, site.ca, way.login)
 
 
 @every_client
 @over_every_role
 def test_every_client_delivers_over_every_role(site: Site, client: Client, way: Way) -> None:
-    client(site.target(way), Mail(USER1, USER2, NASTY))
+    client(target(site, way), Mail(USER1, USER2, NASTY))
     message = site.take("user2")
     assert sender(message) == USER1
     assert as_sent(message) == NASTY
@@ -126,27 +68,28 @@ def test_every_client_delivers_over_every_role(site: Site, client: Client, way: 
 @pytest.mark.parametrize("client", [CLIENTS["curl"], CLIENTS["nodemailer"]])
 def test_a_client_that_ends_its_tls_is_told_of_as_gone_in_good_order(site: Site, client: Client) -> None:
     """The others close the connection as soon as they have the answer to QUIT."""
-    client(site.target(WAYS["mx"]), Mail(USER1, USER2, NASTY))
+    client(target(site, WAYS["mx"]), Mail(USER1, USER2, NASTY))
     site.take("user2")
     assert site.await_end_of_sessions() == "Connection was closed cleanly."
 
 
 @every_client
 @over_tls
-def test_a_client_that_believes_another_certificate_sends_nothing(site: Site, client: Client, way: Way) -> None:
+def test_a_client_that_believes_another_certificate_sends_nothing(
+    site: Site, client: Client, way: Way, tmp_path: Path
+) -> None:
     """So the clients above do look at ours."""
-    logins = len(site.server.events("login_succeeded"))
+    before = site.achieved()
     with pytest.raises(NotSent, match=r"(?i)certificate"):
-        client(attrs.evolve(site.target(way), ca=site.other_ca), Mail(USER1, USER2, NASTY))
+        client(attrs.evolve(target(site, way), ca=write_pair(tmp_path, HOST).certificate), Mail(USER1, USER2, NASTY))
     site.await_end_of_sessions()
-    assert new(site.server.mailboxes / "user2") == []
-    assert len(site.server.events("login_succeeded")) == logins
+    assert site.achieved() == before
 
 
 @pytest.mark.parametrize("client", [CLIENTS[name] for name in ("smtplib", "curl", "nodemailer")])
 def test_clients_that_know_smtputf8_submit_beyond_ascii(site: Site, client: Client) -> None:
     content = NASTY.replace(b"From: Ann <ann@example.org>", f"From: Jürgen <{JUERGEN}>".encode())
-    client(site.target(WAYS["submission"]), Mail(JUERGEN, GRUESSE, content))
+    client(target(site, WAYS["submission"]), Mail(JUERGEN, GRUESSE, content))
     message = site.take("grüße")
     assert sender(message) == JUERGEN
     assert as_sent(message) == content
@@ -154,7 +97,7 @@ def test_clients_that_know_smtputf8_submit_beyond_ascii(site: Site, client: Clie
 
 
 def test_our_own_client_submits_beyond_ascii(site: Site) -> None:
-    clients.mailclient(site.target(WAYS["submission"]), Mail(JUERGEN, GRUESSE, b"hi\n"))
+    clients.mailclient(target(site, WAYS["submission"]), Mail(JUERGEN, GRUESSE, b"hi\n"))
     message = site.take("grüße")
     assert sender(message) == JUERGEN
     assert f"\nTo: {GRUESSE}\n".encode() in message
