@@ -8,7 +8,6 @@ C{sys.__stdout__} and C{sys.__stderr__}. What cannot work is told in one line, w
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,7 +19,6 @@ import attrs
 from twisted.application.service import IService
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import succeed
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver, LogPublisher
 from twisted.python import usage
@@ -34,18 +32,16 @@ from mailagent.compose.correspondent import BadAddress, Correspondent, parse_cor
 from mailagent.compose.dialogue import Dialogue, Given
 from mailagent.compose.draft_folder import DraftFolder
 from mailagent.compose.prompt import TerminalPrompter
-from mailagent.compose.protection import DEFAULT_PORT, default_port, protection
+from mailagent.compose.protection import default_port, protection
 from mailagent.compose.resume import BadDraft, Kept, read_draft
+from mailagent.compose.server import Server
 from mailagent.compose.submit import Submission
 from mailagent.compose.teller import plain_or_terminal
 from mailagent.compose.this_host import host_name, user_at
 from mailagent.envelope.printable import printable
 from mailagent.log import observer
 from mailagent.smtp.client_tls import ClientTLS, verified
-from mailagent.smtp.sender import Sender, open_session
-from mailagent.smtp.sending_failed import Unreachable
-
-_SERVER = re.compile(r"(?:\[(?P<literal>[^\]]+)\]|(?P<name>[^:\[\]\s]+))(?::(?P<port>[0-9]{1,5}))?\Z")
+from mailagent.smtp.sender import Sender
 
 
 class Options(usage.Options):
@@ -106,9 +102,12 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Make sense of the values, and set up twistd for a program in the foreground."""
-        host, port = self["server"] = parse_server(self["server"], default_port(self["tls"]))
         try:
-            self["protection"] = protection(self["tls"], host, port, login=self["user"] is not None)
+            server = self["server"] = Server.parse(self["server"], default_port(self["tls"]))
+        except ValueError as error:
+            raise usage.UsageError(f"--server: {error}") from None
+        try:
+            self["protection"] = protection(self["tls"], server.host, server.port, login=self["user"] is not None)
         except ValueError as error:
             raise usage.UsageError(f"--tls: {error}") from None
         sources = [option for option in ("password-file", "password-command") if self[option] is not None]
@@ -124,20 +123,6 @@ class Options(usage.Options):
         if self.parent is not None:
             self["log"] = self["log"] or self.parent.get("logfile")
             self.parent.update(nodaemon=True, pidfile="", no_save=True)
-
-
-def parse_server(text: str, port_if_none: int = DEFAULT_PORT) -> tuple[str, int]:
-    """C{HOST}, C{HOST:PORT}, C{[IPV6]} or C{[IPV6]:PORT}.
-
-    @raise usage.UsageError: C{text} is none of these.
-    """
-    if text.count(":") > 1 and "[" not in text:  # an IPv6 address can only stand without a port
-        text = f"[{text}]"
-    found = _SERVER.match(text)
-    port = int(found["port"] or port_if_none) if found else 0
-    if found is None or not 0 < port < 65536:
-        raise usage.UsageError(f"--server: {text!r} is not HOST[:PORT]")
-    return found["literal"] or found["name"], port
 
 
 def makeService(options: Options) -> IService:
@@ -156,14 +141,11 @@ def makeService(options: Options) -> IService:
         prompter = TerminalPrompter(reactor, cast(TextIO, sys.__stdin__), terminal, book.earlier())
         reactor.addSystemEventTrigger("after", "shutdown", prompter.release)
     account = _account(options, reactor, prompter)
-    endpoint = HostnameEndpoint(reactor, *options["server"])
 
     async def connect() -> Sender:
         login = await account.login() if account is not None else None
-        try:
-            return await open_session(endpoint, reactor, host, tls=tls, login=login)
-        except Unreachable as error:
-            raise Unreachable(f"{':'.join(map(str, options['server']))}: {error.reason}") from error
+        session: Sender = await options["server"].session(reactor, host, tls, login)
+        return session
 
     dialogue = Dialogue(
         given,
@@ -180,7 +162,7 @@ def makeService(options: Options) -> IService:
 def _tls(options: Options) -> ClientTLS | None:
     if options["protection"] == "none":
         return None
-    host, authorities = options["server"][0], options["tls-ca"]
+    host, authorities = options["server"].host, options["tls-ca"]
     try:
         creator = verified(host, Path(authorities) if authorities is not None else None)
     except OSError as error:

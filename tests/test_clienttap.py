@@ -16,10 +16,10 @@ from typing import Any
 
 import attrs
 import pytest
-from twisted.python import usage
 
-from mailagent.clienttap import Options, parse_server
+from mailagent.clienttap import Options
 from mailagent.compose import exit_status
+from mailagent.compose.server import Server
 from tests.compose.terminal import CTRL_C, CTRL_D, ENTER, Terminal
 from tests.smtp import scripted_server
 from tests.smtp.scripted_server import DROP, PASSWORD, SILENCE, ScriptedServer, authority, server_tls
@@ -88,30 +88,9 @@ def parsed(*options: str) -> Any:
     return made
 
 
-@pytest.mark.parametrize(
-    ("text", "server"),
-    [
-        ("mx.example.org", ("mx.example.org", 2525)),
-        ("mx.example.org:25", ("mx.example.org", 25)),
-        ("192.0.2.1:587", ("192.0.2.1", 587)),
-        ("[2001:db8::1]", ("2001:db8::1", 2525)),
-        ("[2001:db8::1]:25", ("2001:db8::1", 25)),
-        ("2001:db8::1", ("2001:db8::1", 2525)),
-    ],
-)
-def test_a_server_is_a_host_with_or_without_a_port(text: str, server: tuple[str, int]) -> None:
-    assert parse_server(text) == server
-
-
-@pytest.mark.parametrize("text", ["", ":25", "mx:", "mx:0", "mx:65536", "mx:smtp", "m x", "[::1", "[::1]25", "mx]:25"])
-def test_what_is_no_server_is_refused(text: str) -> None:
-    with pytest.raises(usage.UsageError, match="HOST"):
-        parse_server(text)
-
-
 def test_implicit_tls_has_a_port_of_its_own() -> None:
-    assert parsed("--server", "mx.example.org", "--tls", "implicit")["server"] == ("mx.example.org", 465)
-    assert parsed("--server", "mx.example.org:587", "--tls", "implicit")["server"] == ("mx.example.org", 587)
+    assert parsed("--server", "mx.example.org", "--tls", "implicit")["server"] == Server("mx.example.org", 465)
+    assert parsed("--server", "mx.example.org:587", "--tls", "implicit")["server"] == Server("mx.example.org", 587)
 
 
 def test_recipients_may_be_lists_and_be_repeated() -> None:
@@ -121,7 +100,7 @@ def test_recipients_may_be_lists_and_be_repeated() -> None:
 
 
 def test_the_server_is_ours_at_home_by_default() -> None:
-    assert parsed()["server"] == ("127.0.0.1", 2525)
+    assert parsed()["server"] == Server("127.0.0.1", 2525)
 
 
 @pytest.mark.parametrize(
