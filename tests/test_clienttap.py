@@ -408,8 +408,8 @@ def test_a_refused_recipient_is_corrected_before_the_text_is_written(client: Cli
         terminal.expect("To:")
         terminal.type("nobody@hostmeister.de", ENTER)
         terminal.expect("nobody@hostmeister.de  refused  550 5.1.1 No such user here")
-        terminal.expect("Instead of nobody@hostmeister.de")
-        terminal.type(USER, ENTER)
+        terminal.expect("Instead of nobody@hostmeister.de (empty: leave out): nobody@hostmeister.de")
+        terminal.type("\x01", "\x1b[3~" * len("nobody"), "user1", ENTER)  # ^A, Delete
         terminal.expect("Enter email message:")
         terminal.type("text", ENTER, CTRL_D)
         terminal.expect(f"{USER}  accepted")

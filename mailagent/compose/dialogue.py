@@ -20,6 +20,7 @@ from twisted.internet.interfaces import IReactorTime
 from mailagent.compose import exit_status
 from mailagent.compose.address_book import AddressBook
 from mailagent.compose.attachment import Attachment
+from mailagent.compose.completion import written
 from mailagent.compose.correspondent import BadAddress, Correspondent, parse_correspondent, parse_correspondents
 from mailagent.compose.draft import Draft
 from mailagent.compose.draft_folder import DraftFolder, NotKept
@@ -132,7 +133,8 @@ class Dialogue:
                 return draft
             for recipient in refused:
                 label = f"Instead of {printable(str(recipient))} (empty: leave out): "
-                draft = draft.replacing(recipient, await self._recipients(prompter, label))
+                mistaken = written(draft.correspondent(recipient))
+                draft = draft.replacing(recipient, await self._recipients(prompter, label, mistaken))
 
     async def _check(self, draft: Draft, passed: set[Address]) -> list[Address]:
         """Those the server refuses, of the recipients that have not C{passed} yet; the others then have.
@@ -147,13 +149,17 @@ class Dialogue:
         passed.update(outcome.recipient for outcome in outcomes if not outcome.failed)
         return [outcome.recipient for outcome in outcomes if outcome.failed]
 
-    async def _recipients(self, prompter: IPrompter, label: str) -> tuple[Correspondent, ...]:
-        return await self._ask(prompter.ask_recipients, label, parse_correspondents)
+    async def _recipients(self, prompter: IPrompter, label: str, typed: str = "") -> tuple[Correspondent, ...]:
+        return await self._ask(prompter.ask_recipients, label, parse_correspondents, typed)
 
-    async def _ask(self, ask: Callable[[str], Awaitable[str]], label: str, parse: Callable[[str], _Answer]) -> _Answer:
+    async def _ask(
+        self, ask: Callable[[str, str], Awaitable[str]], label: str, parse: Callable[[str], _Answer], typed: str = ""
+    ) -> _Answer:
+        """An answer that makes sense; one that does not is there to be corrected."""
         while True:
+            typed = await ask(label, typed)
             try:
-                return parse(await ask(label))
+                return parse(typed)
             except BadAddress as error:
                 self._say(str(error))
 

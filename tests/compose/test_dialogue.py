@@ -83,20 +83,28 @@ class Person:
     """Gives the answers in turn; one that is an exception instead of an answer, or a Deferred of either.
 
     @ivar asked: the labels.
+    @ivar found: what was there to begin with, for each.
     """
 
     def __init__(self, *answers: str | Exception | Deferred[str]) -> None:
         self.answers = list(answers)
         self.asked: list[str] = []
+        self.found: list[str] = []
 
-    def ask(self, label: str) -> Deferred[str]:
+    def ask(self, label: str, typed: str = "") -> Deferred[str]:
         self.asked.append(label)
+        self.found.append(typed)
         answer = self.answers.pop(0)
         if isinstance(answer, Deferred):
             return answer
         return fail(answer) if isinstance(answer, Exception) else succeed(answer)
 
-    ask_recipients = ask_password = compose = ask
+    ask_recipients = ask
+
+    def ask_password(self, label: str) -> Deferred[str]:
+        return self.ask(label)
+
+    compose = ask_password
 
 
 @attrs.define
@@ -193,6 +201,12 @@ def test_a_refused_recipient_is_shown_and_can_be_corrected_before_the_text(tmp_p
     assert person.asked[1:3] == ["Instead of nobody@example.org (empty: leave out): ", "Subject: "]
     assert server.checks == [["ann", "nobody"], ["bob"]]
     assert [who.local for who in server.envelope.recipients] == ["ann", "bob"]
+
+
+def test_a_refused_recipient_and_its_name_are_there_to_be_corrected(tmp_path: Path) -> None:
+    person = Person("bob@a.b, Ann <nobody@a.b>", "Ann <ann@a.b", "Ann <ann@a.b>", "", "")
+    assert talk(tmp_path, Server({"nobody": UNKNOWN}), person).status == 0
+    assert person.found == ["", "Ann <nobody@a.b>", "Ann <ann@a.b", "", ""]
 
 
 def test_the_only_recipient_left_out_asks_for_another(tmp_path: Path) -> None:
