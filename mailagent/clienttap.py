@@ -35,6 +35,7 @@ from mailagent.compose.prompt import TerminalPrompter
 from mailagent.compose.protection import default_port, protection
 from mailagent.compose.resume import BadDraft, Kept, read_draft
 from mailagent.compose.server import Server
+from mailagent.compose.slow_server import SlowServer
 from mailagent.compose.submit import Submission
 from mailagent.compose.teller import plain_or_terminal
 from mailagent.compose.this_host import host_name, user_at
@@ -141,18 +142,20 @@ def makeService(options: Options) -> IService:
         prompter = TerminalPrompter(reactor, cast(TextIO, sys.__stdin__), terminal, book.earlier())
         reactor.addSystemEventTrigger("after", "shutdown", prompter.release)
     account = _account(options, reactor, prompter)
+    teller = plain_or_terminal(terminal, _stream(sys.__stdout__), _stream(sys.__stderr__))
+    server: Server = options["server"]
+    watch = SlowServer(str(server), reactor, teller.hint).watch
 
     async def connect() -> Sender:
         login = await account.login() if account is not None else None
-        session: Sender = await options["server"].session(reactor, host, tls, login)
-        return session
+        return await server.session(reactor, host, tls, login, watch)
 
     dialogue = Dialogue(
         given,
         Submission(connect),
         DraftFolder.of_user(os.environ),
         reactor,
-        plain_or_terminal(terminal, _stream(sys.__stdout__), _stream(sys.__stderr__)),
+        teller,
         book,
         prompter,
     )

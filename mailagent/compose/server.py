@@ -10,6 +10,7 @@ from twisted.internet.endpoints import HostnameEndpoint
 
 from mailagent.compose.protection import DEFAULT_PORT
 from mailagent.smtp.client_auth import Login
+from mailagent.smtp.client_channel import Watch
 from mailagent.smtp.client_tls import ClientTLS
 from mailagent.smtp.sender import Sender, open_session
 from mailagent.smtp.sending_failed import Unreachable
@@ -41,13 +42,15 @@ class Server:
             raise ValueError(f"{text!r} is not HOST[:PORT]")
         return cls(found["literal"] or found["name"], port)
 
-    async def session(self, reactor: ReactorBase, name: str, tls: ClientTLS | None, login: Login | None) -> Sender:
+    async def session(
+        self, reactor: ReactorBase, name: str, tls: ClientTLS | None, login: Login | None, watch: Watch
+    ) -> Sender:
         """A session, as L{open_session} has it.
 
         @param name: this host's.
         """
         try:
             endpoint = HostnameEndpoint(reactor, self.host, self.port)
-            return await open_session(endpoint, reactor, name, tls=tls, login=login)
+            return await open_session(endpoint, reactor, name, tls=tls, login=login, watch=watch)
         except Unreachable as error:
             raise Unreachable(f"{self}: {error.reason}") from error
