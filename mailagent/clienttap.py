@@ -24,7 +24,7 @@ from twisted.logger import ILogObserver, LogPublisher
 from twisted.python import usage
 
 from mailagent.compose import exit_status
-from mailagent.compose.account import Account, NoPassword, password_by, password_in
+from mailagent.compose.account import PROMPTS, Account, NoPassword, password_by, password_in
 from mailagent.compose.address_book import AddressBook
 from mailagent.compose.attachment import Attachment
 from mailagent.compose.conversation import Conversation
@@ -37,7 +37,7 @@ from mailagent.compose.resume import BadDraft, Kept, read_draft
 from mailagent.compose.server import Server
 from mailagent.compose.slow_server import SlowServer
 from mailagent.compose.submit import Submission
-from mailagent.compose.teller import plain_or_terminal
+from mailagent.compose.teller import Teller, plain_or_terminal
 from mailagent.compose.this_host import host_name, user_at
 from mailagent.envelope.printable import printable
 from mailagent.log import observer
@@ -141,14 +141,14 @@ def makeService(options: Options) -> IService:
     if terminal is not None:
         prompter = TerminalPrompter(reactor, cast(TextIO, sys.__stdin__), terminal, book.earlier())
         reactor.addSystemEventTrigger("after", "shutdown", prompter.release)
-    account = _account(options, reactor, prompter)
     teller = plain_or_terminal(terminal, _stream(sys.__stdout__), _stream(sys.__stderr__))
+    account = _account(options, reactor, prompter, teller)
     server: Server = options["server"]
     watch = SlowServer(str(server), reactor, teller.hint).watch
 
     async def connect() -> Sender:
-        login = await account.login() if account is not None else None
-        return await server.session(reactor, host, tls, login, watch)
+        session = partial(server.session, reactor, host, tls, watch)
+        return await (session(None) if account is None else account.session(session))
 
     dialogue = Dialogue(
         given,
@@ -175,17 +175,20 @@ def _tls(options: Options) -> ClientTLS | None:
     return ClientTLS(creator, implicit=options["protection"] == "implicit")
 
 
-def _account(options: Options, reactor: ReactorBase, prompter: TerminalPrompter | None) -> Account | None:
+def _account(
+    options: Options, reactor: ReactorBase, prompter: TerminalPrompter | None, teller: Teller
+) -> Account | None:
     if options["user"] is None:
         return None
-    file, command = options["password-file"], options["password-command"]
+    file, command, asking = options["password-file"], options["password-command"], 1
     if file is not None or command is not None:
         ask = partial(succeed, _password(file, command))
     elif prompter is not None:
-        ask = partial(prompter.ask_password, f"Password of {printable(options['user'])}: ")
+        ask, asking = partial(prompter.ask_password, f"Password of {printable(options['user'])}: "), PROMPTS
     else:
         _leave_saying(os.EX_USAGE, "--user needs --password-file or --password-command where nobody can be asked")
-    return Account(options["user"], ask, partial(deferToThreadPool, reactor, reactor.getThreadPool()))
+    in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+    return Account(options["user"], ask, in_thread, asking, teller.complain)
 
 
 def _password(file: str | None, command: str | None) -> str:

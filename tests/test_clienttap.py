@@ -352,6 +352,36 @@ def test_a_person_is_asked_for_the_password_once_before_anything_else_is_written
     assert account.server.logins == ["SCRAM-SHA-256"] * 2
 
 
+def test_a_person_is_asked_for_a_wrong_password_again(client: Client, account: Account) -> None:
+    with client.terminal(*account.options, "--subject", "") as terminal:
+        for password in ("sesame", PASSWORD):
+            terminal.expect(f"Password of {ANN}:")
+            terminal.type(password, ENTER)
+            if password != PASSWORD:
+                terminal.expect("the server refuses the login: 535 5.7.8 Wrong")
+        terminal.expect("Enter email message:")
+        terminal.type("text", ENTER, CTRL_D)
+        assert terminal.status() == 0
+    assert account.server.logins == ["SCRAM-SHA-256"] * 2
+
+
+def test_a_text_is_kept_while_the_password_is_asked_for_again_and_after(client: Client, account: Account) -> None:
+    with client.terminal(*account.options, "--subject", "") as terminal:
+        terminal.expect(f"Password of {ANN}:")
+        terminal.type(PASSWORD, ENTER)
+        terminal.expect("Enter email message:")
+        account.server.replies["AUTH"] = "535 5.7.8 Changed"
+        terminal.type("text", ENTER, CTRL_D)
+        for _ in range(2):
+            terminal.expect("the server refuses the login: 535 5.7.8 Changed")
+            terminal.expect(f"Password of {ANN}:")
+            terminal.type("sesame", ENTER)
+        terminal.expect("Failed: the server refuses the login: 535 5.7.8 Changed")
+        assert terminal.status() == os.EX_NOPERM
+    (draft,) = client.drafts
+    assert draft.read_bytes().endswith(b"\n\ntext\n")
+
+
 # On a terminal
 
 

@@ -88,6 +88,7 @@ class Dialogue:
             return await self._send(await self._complete())
         except Cancelled:
             self._say(_NOTHING_SENT)
+            self._keep()  # a text that was finished: it is the password that the person gave up
             return exit_status.CANCELLED
         except (Interrupted, CancelledError):
             self._complain("Interrupted: the message may have been sent or not." if self._sending else _NOTHING_SENT)

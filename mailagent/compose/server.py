@@ -43,7 +43,7 @@ class Server:
         return cls(found["literal"] or found["name"], port)
 
     async def session(
-        self, reactor: ReactorBase, name: str, tls: ClientTLS | None, login: Login | None, watch: Watch
+        self, reactor: ReactorBase, name: str, tls: ClientTLS | None, watch: Watch, login: Login | None
     ) -> Sender:
         """A session, as L{open_session} has it.
 

@@ -246,6 +246,16 @@ def test_who_gives_up_sends_nothing(tmp_path: Path, answers: tuple[str, ...]) ->
     assert told.drafts == []
 
 
+def test_who_gives_up_the_password_when_the_text_is_written_still_has_the_text(tmp_path: Path) -> None:
+    class Locked(Server):
+        async def submit(self, envelope: Envelope, content: Iterable[bytes]) -> tuple[Outcome, ...]:
+            raise Cancelled  # as the connection asked for the password, in vain
+
+    told = talk(tmp_path, Locked(), Person("ann@example.org", "Hello", "text\n"))
+    assert (told.status, told.out) == (exit_status.CANCELLED, "Cancelled: nothing was sent.\n")
+    assert told.draft.get_content() == "text\n"
+
+
 # Nobody to ask
 
 
