@@ -31,6 +31,7 @@ from mailagent.compose.conversation import Conversation
 from mailagent.compose.correspondent import BadAddress, Correspondent, parse_correspondent, parse_correspondents
 from mailagent.compose.dialogue import Dialogue, Given
 from mailagent.compose.draft_folder import DraftFolder
+from mailagent.compose.netrc_file import login_in
 from mailagent.compose.prompt import TerminalPrompter
 from mailagent.compose.protection import default_port, protection
 from mailagent.compose.resume import BadDraft, Kept, read_draft
@@ -43,6 +44,9 @@ from mailagent.envelope.printable import printable
 from mailagent.log import observer
 from mailagent.smtp.client_tls import ClientTLS, verified
 from mailagent.smtp.sender import Sender
+
+#: Options that say where the password is; without any of them it is asked for.
+_SOURCES = ("password-file", "password-command", "netrc")
 
 
 class Options(usage.Options):
@@ -58,6 +62,7 @@ class Options(usage.Options):
         ["user", "u", None, "Log in as this user; the password is asked for on a terminal."],
         ["password-file", None, None, "Take the password from the first line of this file."],
         ["password-command", None, None, "Take the password from the first line that this command writes."],
+        ["netrc", None, None, "Take the password, and the user if none is given, from the server's line in this file."],
         ["tls", None, "auto", "Protect the session: auto, starttls, implicit or none."],
         ["tls-ca", None, None, "Trust the certificate authorities in this file (PEM) instead of the system's."],
         ["from", "f", None, "The sender's address (default: you at this host)."],
@@ -67,7 +72,9 @@ class Options(usage.Options):
         ["log", None, None, "Write a log to this file."],
     ]
     compData = usage.Completions(
-        optActions={option: usage.CompleteFiles() for option in ("body", "log", "resume", "password-file", "tls-ca")}
+        optActions={
+            option: usage.CompleteFiles() for option in ("body", "log", "netrc", "resume", "password-file", "tls-ca")
+        }
     )
 
     def __init__(self) -> None:
@@ -107,15 +114,16 @@ class Options(usage.Options):
             server = self["server"] = Server.parse(self["server"], default_port(self["tls"]))
         except ValueError as error:
             raise usage.UsageError(f"--server: {error}") from None
+        login = self["user"] is not None or self["netrc"] is not None
         try:
-            self["protection"] = protection(self["tls"], server.host, server.port, login=self["user"] is not None)
+            self["protection"] = protection(self["tls"], server.host, server.port, login)
         except ValueError as error:
             raise usage.UsageError(f"--tls: {error}") from None
-        sources = [option for option in ("password-file", "password-command") if self[option] is not None]
-        if sources and self["user"] is None:
-            raise usage.UsageError(f"--{sources[0]} goes with --user")
+        sources = [option for option in _SOURCES if self[option] is not None]
         if len(sources) > 1:
-            raise usage.UsageError("--password-file and --password-command exclude each other")
+            raise usage.UsageError(f"--{sources[0]} and --{sources[1]} exclude each other")
+        if sources and not login:
+            raise usage.UsageError(f"--{sources[0]} goes with --user")
         if self["from"] is not None:
             try:
                 self["from"] = parse_correspondent(self["from"])
@@ -178,25 +186,32 @@ def _tls(options: Options) -> ClientTLS | None:
 def _account(
     options: Options, reactor: ReactorBase, prompter: TerminalPrompter | None, teller: Teller
 ) -> Account | None:
-    if options["user"] is None:
+    user, password = _login(options)
+    if user is None:
         return None
-    file, command, asking = options["password-file"], options["password-command"], 1
-    if file is not None or command is not None:
-        ask = partial(succeed, _password(file, command))
-    elif prompter is not None:
-        ask, asking = partial(prompter.ask_password, f"Password of {printable(options['user'])}: "), PROMPTS
-    else:
-        _leave_saying(os.EX_USAGE, "--user needs --password-file or --password-command where nobody can be asked")
     in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
-    return Account(options["user"], ask, in_thread, asking, teller.complain)
+    if password is not None:
+        return Account(user, partial(succeed, password), in_thread)
+    if prompter is None:
+        sources = ", ".join(f"--{option}" for option in _SOURCES)
+        _leave_saying(os.EX_USAGE, f"--user needs one of {sources} where nobody can be asked")
+    ask = partial(prompter.ask_password, f"Password of {printable(user)}: ")
+    return Account(user, ask, in_thread, PROMPTS, teller.complain)
 
 
-def _password(file: str | None, command: str | None) -> str:
-    """The reactor does not run yet, so that this may take its time."""
+def _login(options: Options) -> tuple[str | None, str | None]:
+    """User and password, as far as they are known. The reactor does not run yet, so that this may take its time."""
+    source = next((option for option in _SOURCES if options[option] is not None), None)
     try:
-        return password_in(Path(file)) if file is not None else password_by(command or "")
+        if source == "netrc":
+            return login_in(Path(options[source]), options["server"].host, options["user"])
+        if source == "password-file":
+            return options["user"], password_in(Path(options[source]))
+        if source == "password-command":
+            return options["user"], password_by(options[source])
+        return options["user"], None
     except NoPassword as error:
-        _leave_saying(os.EX_NOINPUT, f"--password-{'command' if file is None else 'file'}: {error}")
+        _leave_saying(os.EX_NOINPUT, f"--{source}: {error}")
     except KeyboardInterrupt:
         _leave_saying(exit_status.CANCELLED, "Cancelled: nothing was sent.")
 

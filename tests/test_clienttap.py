@@ -113,6 +113,8 @@ def test_the_server_is_ours_at_home_by_default() -> None:
         (["--tls", "perhaps"], "'perhaps'"),
         (["--password-file", "f"], "--user"),
         (["--user", "ann", "--password-file", "f", "--password-command", "c"], "exclude"),
+        (["--user", "ann", "--password-file", "f", "--netrc", "n"], "--password-file and --netrc exclude"),
+        (["--netrc", "n", "--tls", "none", "--server", "mx.example.org"], "without TLS"),
         (["--user", "ann", "--tls", "none", "--server", "mx.example.org"], "without TLS"),
         (["surplus"], ""),
     ],
@@ -169,6 +171,7 @@ def test_a_text_from_a_file_is_sent(client: Client) -> None:
         (["--resume", os.devnull], os.EX_DATAERR),
         (["--to", USER, "--user", "ann", "--password-file", "missing"], os.EX_NOINPUT),
         (["--to", USER, "--user", "ann", "--password-command", "exit 1"], os.EX_NOINPUT),
+        (["--to", USER, "--netrc", "missing"], os.EX_NOINPUT),
         (["--to", USER, "--tls", "starttls", "--tls-ca", os.devnull], os.EX_USAGE),
     ],
 )
@@ -330,6 +333,19 @@ def test_a_login_makes_for_tls_and_its_password_comes_from_a_file_or_a_command(
         assert client.pipe(b"hi\n", *account.options, *source).status == 0
     assert account.server.logins == ["SCRAM-SHA-256"] * 2
     assert PASSWORD not in (client.folder / "log").read_text()
+
+
+def test_user_and_password_come_from_the_servers_line_in_a_netrc_file(client: Client, account: Account) -> None:
+    netrc = client.folder / "netrc"
+    netrc.write_text(f'machine mx.example login eve password x\nmachine 127.0.0.1 login {ANN} password "{PASSWORD}"\n')
+    server = ("--server", account.server.address, "--tls-ca", "ca.pem", "--to", USER, "--netrc", "netrc")
+    netrc.chmod(0o644)
+    ended = client.pipe(b"hi\n", *server)
+    assert (ended.status, account.server.sessions) == (os.EX_NOINPUT, [])
+    assert ended.err == ("twistd mailclient: --netrc: netrc: it is open to others (mode 0644); it has to be 0600\n")
+    netrc.chmod(0o600)
+    assert client.pipe(b"hi\n", *server).status == 0
+    assert account.server.logins == ["SCRAM-SHA-256"]
 
 
 def test_a_refused_login_has_a_status_and_keeps_the_text(client: Client, account: Account) -> None:
