@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import email
 import os
 import signal
@@ -333,6 +334,40 @@ def test_a_login_makes_for_tls_and_its_password_comes_from_a_file_or_a_command(
         assert client.pipe(b"hi\n", *account.options, *source).status == 0
     assert account.server.logins == ["SCRAM-SHA-256"] * 2
     assert PASSWORD not in (client.folder / "log").read_text()
+
+
+def disguises(password: str) -> list[bytes]:
+    """A password, and how it goes over the wire."""
+    octets = password.encode()
+    return [octets, base64.b64encode(octets), base64.b64encode(f"\0{ANN}\0{password}".encode())]
+
+
+@pytest.mark.parametrize("password", [PASSWORD, "sesame"])
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "SCRAM-SHA-256"])
+def test_a_password_is_neither_told_nor_logged_whether_it_is_right_or_not(
+    client: Client, account: Account, mechanism: str, password: str
+) -> None:
+    account.server.under_tls["EHLO"] = f"250-scripted.example\r\n250 AUTH {mechanism}"
+    ended = client.pipe(b"hi\n", *account.options, "--password-command", f"echo '{password}'")
+    assert ended.status == (0 if password == PASSWORD else os.EX_NOPERM)
+    log = (client.folder / "log").read_bytes()
+    assert f"sent: AUTH {mechanism}".encode() in log
+    received = b"\n".join(account.server.secure)
+    assert mechanism != "PLAIN" or disguises(password)[2] in received
+    for secret in disguises(password):
+        assert secret not in log + ended.out.encode() + ended.err.encode()
+
+
+def test_what_is_typed_for_a_password_is_neither_shown_nor_logged(client: Client, account: Account) -> None:
+    with client.terminal(*account.options, "--subject", "") as terminal:
+        terminal.expect(f"Password of {ANN}:")
+        terminal.type("oyster", ENTER)
+        terminal.expect("Wrong")
+        terminal.expect(f"Password of {ANN}:")
+        terminal.type(CTRL_C)
+        assert terminal.status() == exit_status.CANCELLED
+        assert "oyster" not in terminal.screen
+    assert b"oyster" not in (client.folder / "log").read_bytes()
 
 
 def test_user_and_password_come_from_the_servers_line_in_a_netrc_file(client: Client, account: Account) -> None:
