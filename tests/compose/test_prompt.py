@@ -115,7 +115,7 @@ def test_earlier_recipients_are_completed_and_called_back(desk: Desk) -> None:
 
 def test_what_is_there_to_begin_with_can_be_corrected_and_is_gone_the_next_time(desk: Desk) -> None:
     def ask(typed: str, *keys: str) -> Any:
-        return desk._prompted(desk.prompter.ask_recipients("Instead: ", typed), "Instead: ", keys)
+        return desk._prompted(desk.prompter.ask_recipients("Instead: ", typed), "Instead:", keys)
 
     assert ask("ann@example.com", "\x7f" * 3, "org", ENTER) == "ann@example.org"
     assert ask("ann@example.com", ERASE_LINE, ENTER) == ""
