@@ -29,8 +29,9 @@ from mailagent.compose.address_book import AddressBook
 from mailagent.compose.attachment import Attachment
 from mailagent.compose.conversation import Conversation
 from mailagent.compose.correspondent import BadAddress, Correspondent, parse_correspondent, parse_correspondents
-from mailagent.compose.dialogue import Dialogue, Given
+from mailagent.compose.dialogue import Dialogue
 from mailagent.compose.draft_folder import DraftFolder
+from mailagent.compose.given import Given
 from mailagent.compose.netrc_file import login_in
 from mailagent.compose.prompt import TerminalPrompter
 from mailagent.compose.protection import default_port, protection
@@ -245,16 +246,12 @@ def _given(options: Options, host: str, interactive: bool) -> Given:
 
 def _resumed(options: Options) -> Given:
     """What the options say; where they say nothing, what the draft says."""
-    said = {field: options[field] for field in ("to", "cc", "bcc") if options[field]}
-    said |= {"sender": options["from"]} if options["from"] is not None else {}
-    said |= {"subject": options["subject"]} if options["subject"] is not None else {}
+    groups = options["to"], options["cc"], options["bcc"]
+    said = Given(options["from"], *groups, options["subject"], attachments=options["attach"])
     if options["resume"] is None:
-        return Given(**said, attachments=options["attach"])
+        return said
     path = Path(options["resume"])
-    kept = _kept(path)
-    draft = attrs.asdict(kept, recurse=False) | said
-    draft |= {"attachments": kept.attachments + options["attach"], "body": kept.body or None}
-    return Given(**draft, resumed=path)
+    return said.resuming(_kept(path), path)
 
 
 def _kept(path: Path) -> Kept:

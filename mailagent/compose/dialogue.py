@@ -19,11 +19,11 @@ from twisted.internet.interfaces import IReactorTime
 
 from mailagent.compose import exit_status
 from mailagent.compose.address_book import AddressBook
-from mailagent.compose.attachment import Attachment
 from mailagent.compose.completion import written
 from mailagent.compose.correspondent import BadAddress, Correspondent, parse_correspondent, parse_correspondents
 from mailagent.compose.draft import Draft
 from mailagent.compose.draft_folder import DraftFolder, NotKept
+from mailagent.compose.given import Given
 from mailagent.compose.prompt import Cancelled, Interrupted, IPrompter
 from mailagent.compose.submit import Submission
 from mailagent.compose.teller import Teller
@@ -35,30 +35,6 @@ from mailagent.smtp.sending_failed import SendingFailed
 
 _NOTHING_SENT = "Cancelled: nothing was sent."
 _Answer = TypeVar("_Answer")
-
-
-@attrs.frozen
-class Given:
-    """What the command line, a kept draft or standard input has settled; C{None} and no recipients are asked for.
-
-    @ivar accepted: recipients who have the message already.
-    @ivar resumed: the file of the draft.
-    """
-
-    sender: Correspondent | None = None
-    to: tuple[Correspondent, ...] = ()
-    cc: tuple[Correspondent, ...] = ()
-    bcc: tuple[Correspondent, ...] = ()
-    subject: str | None = None
-    body: str | None = None
-    attachments: tuple[Attachment, ...] = ()
-    accepted: tuple[Correspondent, ...] = ()
-    resumed: Path | None = None
-
-    def draft(self, sender: Correspondent) -> Draft:
-        """A draft of what is given, the rest empty."""
-        groups = self.to, self.cc, self.bcc
-        return Draft(sender, *groups, self.subject or "", self.body or "", self.attachments, self.accepted)
 
 
 @attrs.define

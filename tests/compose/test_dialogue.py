@@ -21,8 +21,9 @@ from mailagent.compose import exit_status
 from mailagent.compose.address_book import AddressBook
 from mailagent.compose.attachment import Attachment
 from mailagent.compose.correspondent import parse_correspondent, parse_correspondents
-from mailagent.compose.dialogue import Dialogue, Given
+from mailagent.compose.dialogue import Dialogue
 from mailagent.compose.draft_folder import DraftFolder
+from mailagent.compose.given import Given
 from mailagent.compose.prompt import Cancelled, Interrupted, IPrompter
 from mailagent.compose.resume import read_draft
 from mailagent.compose.submit import Submission
