@@ -11,7 +11,7 @@ from mailagent.config.problems import KeyPath, dotted
 from mailagent.config.schema import Config, settings
 
 #: What a reload takes up. Everything else waits for a restart.
-LIVE = frozenset({"whitelist", "hosts", "tls", "limits"})
+LIVE = frozenset({"whitelist", "hosts", "tls", "limits", "routes"})
 
 
 @attrs.frozen

@@ -28,6 +28,13 @@ Size = NewType("Size", int)
 Duration = NewType("Duration", float)
 Network = NewType("Network", str)
 Switch = NewType("Switch", bool)
+Text = NewType("Text", str)
+Url = NewType("Url", str)
+Port = NewType("Port", int)
+Server = NewType("Server", str)
+Security = NewType("Security", str)
+Destination = NewType("Destination", str)
+Pattern = NewType("Pattern", str)
 
 #: Those where users log in.
 LOGIN_ROLES = ("submission", "submissions")
@@ -35,6 +42,12 @@ ROLES = ("mx", *LOGIN_ROLES)
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 #: RFC 1123 section 2.1; the last label is never all digits, so no IPv4 address passes.
 _DOMAIN = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?!\d+\Z){_LABEL}\Z", re.ASCII)
+_URL = re.compile(r"(?:sqlite:///|postgresql\+psycopg://).+")
+_SERVER = re.compile(r"(?:\[(?P<six>[^\]]+)\]|(?P<four>[0-9.]+))(?::(?P<port>\d{1,5}))?")
+_UNIX = re.compile(r"lmtp:unix:(?P<path>/.+)")
+_HOST_AND_PORT = re.compile(r"(?P<protocol>smtp|lmtp):(?P<host>\[[^\]]+\]|[^:\[\]]+):(?P<port>\d{1,5})")
+_MAX_PORT = 65535
+SECURITY = ("may", "require", "verify")
 _ENDPOINT = re.compile(r"([A-Za-z][\w+-]*):.+", re.ASCII)
 _PORT = re.compile(r"(?:port=)?(\d{1,5})", re.ASCII)
 
@@ -78,7 +91,7 @@ def endpoint(value: object) -> str:
         raise ValueError("not kind:arguments")
     if found[1] in ("tcp", "tcp6"):
         ports = [int(port[1]) for part in re.split(r"(?<!\\):", text) if (port := _PORT.fullmatch(part))]
-        if not ports or max(ports) > 65535:
+        if not ports or max(ports) > _MAX_PORT:
             raise ValueError("no port")
     return text
 
@@ -109,6 +122,79 @@ def switch(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError("neither true nor false")
     return value
+
+
+def text(value: object) -> str:
+    """A word or several, printable."""
+    given = _text(value)
+    if not given or not given.isprintable():
+        raise ValueError("empty or unprintable")
+    return given
+
+
+def url(value: object) -> str:
+    """A database we know how to speak to."""
+    given = text(value)
+    if not _URL.match(given):
+        raise ValueError("not one of ours")
+    return given
+
+
+def port(value: object) -> int:
+    """A TCP port."""
+    number = count(value)
+    if number > _MAX_PORT:
+        raise ValueError("too great")
+    return number
+
+
+def server(value: object) -> str:
+    """An IP address, perhaps with a port: C{192.0.2.1}, C{192.0.2.1:5353}, C{[2001:db8::1]:5353}."""
+    _, number = server_parts(_text(value))
+    port(number)
+    return _text(value)
+
+
+def server_parts(given: str) -> tuple[str, int]:
+    """The address and port of a L{server}; without a port, DNS's own.
+
+    @raise ValueError: it is none.
+    """
+    found = _SERVER.fullmatch(given)
+    if found is None:
+        return str(ipaddress.ip_address(given)), 53
+    return str(ipaddress.ip_address(found["six"] or found["four"])), int(found["port"] or 53)
+
+
+def security(value: object) -> str:
+    """What is asked of TLS."""
+    if value not in SECURITY:
+        raise ValueError("no such demand")
+    return _text(value)
+
+
+def destination(value: object) -> str:
+    """Where a route leads."""
+    given = text(value)
+    if given == "mx" or _UNIX.fullmatch(given):
+        return given
+    found = _HOST_AND_PORT.fullmatch(given)
+    if found is None or int(found["port"]) > _MAX_PORT:
+        raise ValueError("no such destination")
+    host = found["host"].strip("[]")
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        domain(host)
+    return given
+
+
+def pattern(value: object) -> str:
+    """Which domains a route is for: one, those below one, or all."""
+    given = _text(value)
+    if given != "*":
+        domain(given.removeprefix("."))
+    return given
 
 
 def _text(value: object) -> str:
@@ -160,4 +246,13 @@ KINDS: Mapping[Any, Kind] = {
     ),
     Network: Kind("a network", 'an IP address or network, such as "192.0.2.0/24" or "2001:db8::1"', network),
     Switch: Kind("a switch", "true or false", switch, lambda on: "true" if on else "false"),
+    Text: Kind("a text", "a string, not empty, printable", text),
+    Url: Kind("a database", 'a string such as "sqlite:///queue.db" or "postgresql+psycopg://user@host/name"', url),
+    Port: Kind("a port", "a whole number from 1 to 65535", port, str),
+    Server: Kind("a server's address", 'an IP address, perhaps with a port: "192.0.2.1", "[2001:db8::1]:5353"', server),
+    Security: Kind("a demand on TLS", "one of " + ", ".join(f'"{name}"' for name in SECURITY), security),
+    Destination: Kind(
+        "a destination", '"smtp:host:port", "lmtp:host:port", "lmtp:unix:/path" or "mx"; IPv6 in brackets', destination
+    ),
+    Pattern: Kind("a domain pattern", '"example.org", ".example.org" for all below it, or "*"', pattern),
 }

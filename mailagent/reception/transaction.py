@@ -136,7 +136,8 @@ class Transaction:
     async def _resolve(self, user: smtp.User, recipient: Address) -> tuple[Mailbox, ...]:
         try:
             found = self._reception.directory.resolve(recipient)
-            mailboxes = await found if isinstance(found, Deferred) else found
+            targets = await found if isinstance(found, Deferred) else found
+            mailboxes = tuple(target for target in targets if isinstance(target, Mailbox))
             for mailbox in mailboxes:
                 probe = self._reception.mailstore.probe(mailbox)
                 if probe is not None:
@@ -198,6 +199,7 @@ class Transaction:
         started, size = self._started, content.body.size
 
         def stored(_: None) -> None:
+            content.body.discard()
             events.MESSAGE_STORED(self._log, **facts, size=size, seconds=self._reception.seconds() - started)
             for outcome in outcomes:
                 outcome.callback(f"Stored as {facts['id']}")

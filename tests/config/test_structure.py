@@ -68,7 +68,7 @@ def test_an_unknown_key_that_resembles_nothing_is_told_with_all_that_are_allowed
     assert problems(WHITELIST + "[zzz]") == {
         "zzz": (
             "unknown key; allowed here: hostname, whitelist, hosts, mailboxes, state, listen, tls, limits, directory, "
-            "auth, submission"
+            "auth, submission, queue, relay, routes"
         )
     }
 

@@ -16,6 +16,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from mailagent.envelope.address import Address
+from mailagent.envelope.forward import Forward
 from mailagent.envelope.mailbox import Mailbox
 from mailagent.interfaces import IContentSink, IDirectory, IStreamedMessage
 from mailagent.maildir.mailstore import Maildirs
@@ -216,9 +217,9 @@ class SlowDirectory:
     """A directory that answers later."""
 
     def __init__(self) -> None:
-        self.answer: Deferred[tuple[Mailbox, ...]] = Deferred()
+        self.answer: Deferred[tuple[Mailbox | Forward, ...]] = Deferred()
 
-    def resolve(self, recipient: Address) -> Deferred[tuple[Mailbox, ...]]:
+    def resolve(self, recipient: Address) -> Deferred[tuple[Mailbox | Forward, ...]]:
         return self.answer
 
     def mailboxes(self) -> list[Mailbox]:
