@@ -87,6 +87,7 @@ class SessionAuth(Exchange):
             self._decide(step(response), self._login_answered)
 
     def _login_answered(self, reply: Reply) -> None:
+        self._take_login()
         if len(self._input):
             self._close(replies.OUT_OF_STEP)
         elif reply.code == 421:
@@ -94,10 +95,9 @@ class SessionAuth(Exchange):
         elif not reply.positive:
             self._refuse("AUTH", reply)
         else:
-            self._take_login()
             self._reply(reply)
-            if self._over:  # the client has gone meanwhile: the login ends like any other
-                self._log_out()
+        if self._over:  # now, or the client has gone meanwhile: the login ends like any other
+            self._log_out()
 
     def _take_login(self) -> None:
         if self._login is None or self._login.avatar is None:
