@@ -24,8 +24,29 @@ MOST_RECIPIENTS = 100
 #: How many of a destination's recipients are looked at for each message wanted: some have several there.
 _LOOK = 10
 
-#: L{WAITING}, for recipients of known messages: spelt so that the index of all that is due is not thought fit for it.
-_WAITS_TOO = sa.and_(recipients.c.state == QUEUED, sa.func.coalesce(recipients.c.lease_token, "") == "")
+_READY = (
+    sa.select(destinations.c.name)
+    .where(
+        destinations.c.ready <= sa.bindparam("now"), destinations.c.name.not_in(sa.bindparam("busy", expanding=True))
+    )
+    .order_by(destinations.c.ready)
+    .limit(sa.bindparam("room", type_=sa.Integer))
+    .with_for_update(skip_locked=True)
+)
+_DUE_AT = sa.and_(recipients.c.destination == sa.bindparam("destination"), recipients.c.due <= sa.bindparam("now"))
+_FIRST_DUE = (
+    sa.select(recipients.c.message_id)
+    .where(_DUE_AT, WAITING)
+    .order_by(recipients.c.due)
+    .limit(sa.bindparam("rows", type_=sa.Integer))
+)
+#: Here, what waits is spelt so that the index of all that is due is not thought fit for it.
+_THEIR_DUE = (
+    sa.select(recipients)
+    .where(_DUE_AT, recipients.c.message_id.in_(sa.bindparam("wanted", expanding=True)))
+    .where(recipients.c.state == QUEUED, sa.func.coalesce(recipients.c.lease_token, "") == "")
+    .with_for_update(skip_locked=True)
+)
 _ENVELOPE = [column for column in messages.c if column.name not in ("body", "finished")]
 _LEASE = (
     sa.update(recipients)
@@ -75,9 +96,7 @@ class Claimer:
         return self._lease(connection, rows)
 
     def _ready(self, connection: sa.Connection, now: float, room: int, busy: Collection[str]) -> Sequence[str]:
-        ready = sa.select(destinations.c.name).where(destinations.c.ready <= now, destinations.c.name.not_in(busy))
-        ready = ready.order_by(destinations.c.ready).limit(max(room, 0)).with_for_update(skip_locked=True)
-        return connection.scalars(ready).all()
+        return connection.scalars(_READY, {"now": now, "busy": list(busy), "room": max(room, 0)}).all()
 
     def _lease(self, connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[QueuedItem]:
         """Make items of the rows of recipients, and lease them; what cannot be read is set aside."""
@@ -136,14 +155,12 @@ def _items(message: StoredMessage, destination: str, group: Sequence[QueuedRecip
 
 def _due_at(connection: sa.Connection, destination: str, now: float, window: int) -> list[sa.RowMapping]:
     """The recipients due at a destination of at most C{window} messages, the longest due first."""
-    at = sa.and_(recipients.c.destination == destination, WAITING, recipients.c.due <= now)
-    first = sa.select(recipients.c.message_id).where(at).order_by(recipients.c.due).limit(window * _LOOK)
-    wanted = list(dict.fromkeys(connection.scalars(first)))[:window]
+    at = {"destination": destination, "now": now}
+    wanted = list(dict.fromkeys(connection.scalars(_FIRST_DUE, {**at, "rows": window * _LOOK})))[:window]
     if not wanted:
         return []
-    theirs = sa.and_(recipients.c.message_id.in_(wanted), recipients.c.destination == destination, _WAITS_TOO)
-    found = sa.select(recipients).where(theirs, recipients.c.due <= now).with_for_update(skip_locked=True)
-    return sorted(connection.execute(found).mappings(), key=lambda row: (row["due"], row["id"]))
+    found = connection.execute(_THEIR_DUE, {**at, "wanted": wanted})
+    return sorted(found.mappings(), key=lambda row: (row["due"], row["id"]))
 
 
 def _older(connection: sa.Connection, told: bool, created: float, limit: int) -> list[sa.RowMapping]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
@@ -167,13 +169,25 @@ def test_after_a_stop_jobs_fail(writer: Writer) -> None:
         writer.call(note("late"))
 
 
-def test_a_database_held_by_another_process_fails_what_waits_and_nothing_after(
+HOLD = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN EXCLUSIVE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_another_process_that_keeps_the_database_too_long_is_trouble_that_passes(
     writer: Writer, engine: sa.Engine
 ) -> None:
-    other = for_writing(engine.url, busy=0.0)
-    with other.begin(), pytest.raises(StorageFailed, match="locked"):
-        writer.call(note("early"))
-    other.dispose()
+    command = [sys.executable, "-c", HOLD, str(engine.url.database)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(StorageFailed, match="locked"):
+            writer.call(note("early"))
+        other.communicate(timeout=PATIENCE)
     assert writer.call(note("late")) == "late"
     assert noted(engine) == ["late"]
 
