@@ -13,9 +13,9 @@ Cancelling a Deferred (or a coroutine awaiting one) of this module drops the con
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address
-from typing import cast
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import (
@@ -41,6 +41,13 @@ from mailagent.smtp.sending_failed import NotSecure, ProtocolError, SendingFaile
 
 CHALLENGE = 334  # RFC 4954 section 4; what it says has no place in a log
 
+#: What a wait for the server is for, and what ends it. May add callbacks that hand on the result.
+Watch = Callable[[str, "Deferred[Any]"], None]
+
+
+def unwatched(what: str, waiting: Deferred[Any]) -> None:
+    """The L{Watch} of one who does not care."""
+
 
 @implementer(IPullProducer, IHandshakeListener)
 class ClientChannel(Protocol):
@@ -48,12 +55,14 @@ class ClientChannel(Protocol):
 
     @param clock: counts the time-outs.
     @param greeting_timeout: seconds, from the moment the connection stands.
+    @param watch: is told of every wait, without anything secret.
     """
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, greeting_timeout: float) -> None:
+    def __init__(self, clock: IReactorTime, greeting_timeout: float, watch: Watch = unwatched) -> None:
         self._clock = clock
+        self._watch = watch
         self._greeting_timeout = greeting_timeout
         self._reader = ReplyReader()
         self._waiting: Deferred[Reply | None] | None = None
@@ -224,8 +233,10 @@ class ClientChannel(Protocol):
             self._failure = SendingFailed(f"no answer within {seconds:g} s (waiting for: {what})")
             return Failure(self._failure)
 
-        self._waiting = Deferred(cancelled)
-        return self._waiting.addTimeout(seconds, self._clock, timed_out)
+        waiting = self._waiting = Deferred(cancelled)
+        waiting.addTimeout(seconds, self._clock, timed_out)
+        self._watch(what, waiting)
+        return waiting
 
     def _answer(self, reply: Reply, *surplus: Reply) -> None:
         REPLY_RECEIVED(self._log, reply=str(reply) if reply.code != CHALLENGE else f"{CHALLENGE} (a challenge)")

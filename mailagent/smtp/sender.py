@@ -30,7 +30,7 @@ from mailagent.envelope.outcome import Outcome
 from mailagent.envelope.reply import Reply
 from mailagent.envelope.trace import address_literal
 from mailagent.smtp.client_auth import Login, log_in
-from mailagent.smtp.client_channel import ClientChannel
+from mailagent.smtp.client_channel import ClientChannel, Watch, unwatched
 from mailagent.smtp.client_tls import ClientTLS
 from mailagent.smtp.sending_failed import NotSecure, SendingFailed, Unreachable
 
@@ -59,22 +59,26 @@ async def open_session(
     timeouts: Timeouts | None = None,
     tls: ClientTLS | None = None,
     login: Login | None = None,
+    watch: Watch = unwatched,
 ) -> Sender:
     """Connect, and greet; with C{tls}, only under TLS; with C{login}, log in: without TLS on loopback alone.
 
     @param name: this host's name, for EHLO; empty to give the connection's address literal instead.
+    @param watch: is told of every wait, the one for the connection included.
     @raise Unreachable: no connection.
     @raise NotSecure: no TLS, or not with the server that was meant.
     @raise LoginFailed: the server does not let us in.
     @raise SendingFailed: the server does not want to talk, or cannot.
     """
     timeouts = timeouts or Timeouts()
-    factory = Factory.forProtocol(lambda: ClientChannel(clock, timeouts.greeting))
+    factory = Factory.forProtocol(lambda: ClientChannel(clock, timeouts.greeting, watch))
     factory.noisy = False
     if tls is not None and tls.implicit:
         endpoint = wrapClientTLS(tls.creator, endpoint)
     try:
-        channel = await endpoint.connect(factory)
+        connecting = endpoint.connect(factory)
+        watch("the connection", connecting)
+        channel = await connecting
     except (ConnectError, DNSLookupError, OSError, ValueError) as error:
         raise Unreachable(f"cannot connect: {error}") from error
     assert isinstance(channel, ClientChannel)
