@@ -34,13 +34,15 @@ def asked(server: DNSServer, name: str, kind: str = "MX") -> Answer:
 
 
 def test_records_come_as_plain_values_with_their_time(server: DNSServer) -> None:
-    assert asked(server, "example.org") == Answer((MX(10, "mx1.example.org"), MX(20, "mx2.example.org")), TTL)
+    answer = asked(server, "example.org")
+    assert set(answer.records) == {MX(10, "mx1.example.org"), MX(20, "mx2.example.org")}
+    assert answer.seconds == TTL
     assert asked(server, "mx1.example.org", "A").records == ("192.0.2.1",)
     assert asked(server, "mx1.example.org", "AAAA").records == ("2001:db8::1",)
 
 
 def test_a_cname_is_followed(server: DNSServer) -> None:
-    assert asked(server, "alias.example").records == (MX(10, "mx1.example.org"), MX(20, "mx2.example.org"))
+    assert set(asked(server, "alias.example").records) == {MX(10, "mx1.example.org"), MX(20, "mx2.example.org")}
 
 
 @pytest.mark.parametrize("name", ["mx1.example.org", "deep.example"])
