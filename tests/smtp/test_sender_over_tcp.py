@@ -20,8 +20,9 @@ from twisted.trial.unittest import TestCase
 from mailagent.envelope.address import Address
 from mailagent.envelope.envelope import Envelope
 from mailagent.envelope.outcome import Outcome
-from mailagent.smtp.sender import Sender, Timeouts, open_session
+from mailagent.smtp.sender import Sender, open_session
 from mailagent.smtp.sending_failed import ProtocolError, SendingFailed, Unreachable
+from mailagent.smtp.timeouts import Timeouts
 from tests import programs
 from tests.smtp.scripted_server import DROP, SILENCE, ScriptedServer
 

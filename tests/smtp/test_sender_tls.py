@@ -17,8 +17,9 @@ from twisted.trial.unittest import TestCase
 from mailagent.envelope.address import Address
 from mailagent.envelope.envelope import Envelope
 from mailagent.smtp.client_tls import ClientTLS, verified
-from mailagent.smtp.sender import Sender, Timeouts, open_session
+from mailagent.smtp.sender import Sender, open_session
 from mailagent.smtp.sending_failed import NotSecure, ProtocolError, SendingFailed
+from mailagent.smtp.timeouts import Timeouts
 from tests.smtp.scripted_server import DROP, SILENCE, ScriptedServer, authority, server_tls
 
 ENVELOPE = Envelope(Address("eve", "example.com"), (Address("ann", "example.org"),))
