@@ -87,6 +87,9 @@ CERTIFICATE_KEPT = Event(
 LOGIN_SUCCEEDED = Event("login_succeeded", "{peer} logged in as {name} by {mechanism}")
 LOGIN_FAILED = Event("login_failed", "{peer} failed to log in as {name} by {mechanism}: {reply}")
 USERS_READ = Event("users_read", "users file {path} read: {users} users")
+TLS_GIVEN_UP = Event(
+    "tls_given_up", "{host} [{address}] is sent to without TLS for an hour, as its TLS fails: {reason}", LogLevel.warn
+)
 ERROR = Event("error", "{what}: {reason}", LogLevel.error)
 RELOADED = Event("reloaded", "reloaded {source}, changed: {changed}")
 RESTART_NEEDED = Event("restart_needed", "changed, and taken up by a restart only: {settings}", LogLevel.warn)
