@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -51,15 +52,19 @@ class _Unverified:
     """Asks for a name, and takes whoever answers."""
 
     def __init__(self, server_name: str) -> None:
-        self._context = CertificateOptions(verify=False, raiseMinimumTo=TLSVersion.TLSv1_2).getContext()
         self._name = None if _is_address(server_name) else canonical_domain(server_name.rstrip(".")).encode("ascii")
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """See C{IOpenSSLClientConnectionCreator}."""
-        connection = SSL.Connection(self._context, None)
+        connection = SSL.Connection(_unverifying(), None)
         if self._name is not None:
             connection.set_tlsext_host_name(self._name)
         return connection
+
+
+@cache
+def _unverifying() -> SSL.Context:
+    return CertificateOptions(verify=False, raiseMinimumTo=TLSVersion.TLSv1_2).getContext()
 
 
 def opportunistic(server_name: str) -> IOpenSSLClientConnectionCreator:
