@@ -129,12 +129,10 @@ class _Delivery:
 
     async def _open(self, host: str, address: str) -> Sender | None:
         try:
-            sender = await self._sessions.open(self._hop, host, address)
+            return await self._sessions.open(self._hop, host, address)
         except SendingFailed as failure:
             self._unreached = Hop(host, address), failure.deferral
             return None
-        self._destination.did_well()
-        return sender
 
     async def _ask(self, sender: Sender) -> tuple[Outcome, ...]:
         """What a server says of the message; nothing, where another is to be asked."""
@@ -142,6 +140,8 @@ class _Delivery:
             outcomes = await self._submit(sender)
         finally:
             self._connections.give(self._hop.session, sender)
+        if not self._lost:
+            self._destination.did_well()
         if self._deferred or self._lost or not all(map(_another_may_know_better, outcomes)):
             return outcomes
         self._deferred, self._asked = outcomes, sender.hop.host

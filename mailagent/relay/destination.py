@@ -1,6 +1,6 @@
 """How much one destination gets from us at a time: a set of mail servers, however many domains they serve.
 
-  - Connections: two at first, one more for each that did well, half as many after one that could not be made.
+  - Connections: two at first, one more for each message it decided on, half as many after one that could not be made.
   - Messages per minute: never more than allowed in any 60 s.
   - After a failed connection nothing is tried for a minute; twice as long after each further one, at most an hour.
 
@@ -85,7 +85,7 @@ class Destination:
                 break
 
     def did_well(self) -> None:
-        """A server there has talked with us."""
+        """A server there has given its word on a message."""
         self._window = min(self._window + 1, self._settings().connections)
         self._next_hold = _FIRST_HOLD
 
