@@ -18,7 +18,7 @@ _MOST_IDLE = 200
 
 
 class Connections:
-    """Idle sessions, by what they were opened for (L{mailagent.relay.next_hop.NextHop.session})."""
+    """Idle sessions, by what they were opened for (L{mailagent.relay.next_hop.NextHop.destination})."""
 
     def __init__(self, clock: IReactorTime, settings: Callable[[], RelaySettings]) -> None:
         self._clock = clock

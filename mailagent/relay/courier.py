@@ -3,7 +3,8 @@
 What counts as the word on a message, and what does not:
 
   - A refusal before MAIL (no connection, banner, EHLO, STARTTLS, AUTH, certificate) says nothing about the message,
-    even with a 5yz. The next address is tried; after the last the recipients are deferred, and the destination is held.
+    even with a 5yz. The next address is tried; after the last the recipients are deferred, and the destination is held
+    (not for a message with REQUIRETLS: others may go).
   - From MAIL on, a server's 5yz is final. A 4yz for every recipient has the next host tried, once: it may know better.
     Not so where the connection went once content was on its way: the message may have been taken, and a copy is enough.
 """
@@ -112,7 +113,7 @@ class _Delivery:
 
     async def run(self) -> Attempted:
         """Go from server to server until there is a word on the message, or no server left."""
-        sender = await self._connections.take(self._hop.session, self._attempt.destination)
+        sender = await self._connections.take(self._hop.destination, self._attempt.destination)
         if sender is not None and (outcomes := await self._ask(sender)):
             return Attempted(outcomes)
         for host, address in self._hop.addresses():
@@ -125,7 +126,9 @@ class _Delivery:
             return Attempted(self._deferred)
         assert self._unreached is not None  # there is at least one address
         hop, reply = self._unreached
-        return Attempted(_outcomes(self._attempt, reply, hop), self._destination.failed())
+        # What fails for a message's own demand says nothing about the others'.
+        hold = 0.0 if self._attempt.envelope.require_tls else self._destination.failed()
+        return Attempted(_outcomes(self._attempt, reply, hop), hold)
 
     async def _open(self, host: str, address: str) -> Sender | None:
         try:
@@ -139,7 +142,7 @@ class _Delivery:
         try:
             outcomes = await self._submit(sender)
         finally:
-            self._connections.give(self._hop.session, sender)
+            self._connections.give(self._hop.destination, sender)
         if not self._lost:
             self._destination.did_well()
         if self._deferred or self._lost or not all(map(_another_may_know_better, outcomes)):

@@ -31,13 +31,13 @@ class NextHop:
 
     @property
     def destination(self) -> Hashable:
-        """What is one destination: a set of servers, whatever the domain."""
-        return self.route.socket or frozenset(each.host for each in self.servers), self.route.port, self.route.lmtp
+        """What is one destination: a set of servers, whatever the domain, under one demand on TLS and one login.
 
-    @property
-    def session(self) -> Hashable:
-        """What a session must have been opened for, so that it serves for this."""
-        return self.destination, self.tls, self.route.user
+        So a demand that one route makes, and that fails, holds up nobody else. A session opened for it serves for all.
+        """
+        route = self.route
+        servers = route.socket or frozenset(each.host for each in self.servers)
+        return servers, route.port, route.lmtp, route.user, self.tls
 
     def addresses(self) -> Iterator[tuple[str, str]]:
         """Each host with each of its addresses."""

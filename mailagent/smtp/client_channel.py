@@ -15,8 +15,8 @@ Cancelling a Deferred (or a coroutine awaiting one) of this module drops the con
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import (
@@ -43,6 +43,13 @@ from mailagent.smtp.sending_failed import HandshakeBroken, NotSecure, ProtocolEr
 
 CHALLENGE = 334  # RFC 4954 section 4; what it says has no place in a log
 
+#: What a wait for the server is for, and what ends it. May add callbacks that hand on the result.
+Watch = Callable[[str, "Deferred[Any]"], None]
+
+
+def unwatched(what: str, waiting: Deferred[Any]) -> None:
+    """The L{Watch} of one who does not care."""
+
 
 @implementer(IPullProducer, IHandshakeListener)
 class ClientChannel(Protocol):
@@ -50,12 +57,14 @@ class ClientChannel(Protocol):
 
     @param clock: counts the time-outs.
     @param greeting_timeout: seconds, from the moment the connection stands.
+    @param watch: is told of every wait, without anything secret.
     """
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, greeting_timeout: float) -> None:
+    def __init__(self, clock: IReactorTime, greeting_timeout: float, watch: Watch = unwatched) -> None:
         self._clock = clock
+        self._watch = watch
         self._greeting_timeout = greeting_timeout
         self._reader = ReplyReader()
         self._owed = 0  # replies that the server has yet to give
@@ -254,8 +263,10 @@ class ClientChannel(Protocol):
             self._failure = SendingFailed(f"no answer within {seconds:g} s (waiting for: {what})")
             return Failure(self._failure)
 
-        self._waiting = Deferred(cancelled)
-        return self._waiting.addTimeout(seconds, self._clock, timed_out)
+        waiting = self._waiting = Deferred(cancelled)
+        waiting.addTimeout(seconds, self._clock, timed_out)
+        self._watch(what, waiting)
+        return waiting
 
     def _answer(self, replies: Sequence[Reply], stray: ProtocolError | None = None) -> None:
         """Take up replies, of which those that are owed count whatever comes behind them: C{stray}, or more."""

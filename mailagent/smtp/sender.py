@@ -26,7 +26,7 @@ from mailagent.envelope.outcome import Hop, Outcome
 from mailagent.envelope.reply import Reply
 from mailagent.envelope.trace import address_literal
 from mailagent.smtp.client_auth import Login, log_in
-from mailagent.smtp.client_channel import ClientChannel
+from mailagent.smtp.client_channel import ClientChannel, Watch, unwatched
 from mailagent.smtp.client_tls import ClientTLS
 from mailagent.smtp.extensions import Extensions, Limits, read_extensions
 from mailagent.smtp.outgoing import OutgoingTransaction, Server, StillOurs
@@ -42,6 +42,7 @@ async def open_session(
     timeouts: Timeouts | None = None,
     tls: ClientTLS | None = None,
     login: Login | None = None,
+    watch: Watch = unwatched,
     *,
     host: str = "",
     lmtp: bool = False,
@@ -50,6 +51,7 @@ async def open_session(
     loopback.
 
     @param name: this host's name, for EHLO; empty to give the connection's address literal instead.
+    @param watch: is told of every wait, the one for the connection included.
     @param host: the server's name, for the outcomes.
     @param lmtp: whether it is an LMTP server.
     @raise Unreachable: no connection.
@@ -60,12 +62,14 @@ async def open_session(
     @raise SendingFailed: the connection is lost, or a wait took too long, or the server does not speak the protocol.
     """
     timeouts = timeouts or Timeouts()
-    factory = Factory.forProtocol(lambda: ClientChannel(clock, timeouts.greeting))
+    factory = Factory.forProtocol(lambda: ClientChannel(clock, timeouts.greeting, watch))
     factory.noisy = False
     if tls is not None and tls.implicit:
         endpoint = wrapClientTLS(tls.creator, endpoint)
     try:
-        channel = await endpoint.connect(factory)
+        connecting = endpoint.connect(factory)
+        watch("the connection", connecting)
+        channel = await connecting
     except (ConnectError, DNSLookupError, OSError, ValueError) as error:
         raise Unreachable(f"cannot connect: {error}") from error
     assert isinstance(channel, ClientChannel)

@@ -1,8 +1,8 @@
 """Why a message could not be sent: one exception, and special cases of it.
 
-Two things to tell apart, for who decides about a bounce. L{TransactionRefused} is the server's word, or ours, on this
-message: its reply may be final. L{NoSession}, like any failure without C{outcomes}, says nothing about the message,
-even where the server's reply is a 5yz: another server may be tried, and L{SendingFailed.deferral} tells of it.
+Two things to tell apart, for who decides about a bounce. Where there are C{outcomes}, they are to be believed, and
+those of L{TransactionRefused} may be final. A failure without, be it L{NoSession} or any other, says nothing about the
+message, even where the server's reply is a 5yz: another server may be tried, and L{SendingFailed.deferral} tells of it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class TransactionRefused(SendingFailed):
 
 
 class NoSession(SendingFailed):
-    """The server is not there, or does not want us."""
+    """The server is not there, does not want us, or is not one to talk to."""
 
 
 class Unreachable(NoSession):

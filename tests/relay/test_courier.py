@@ -224,6 +224,15 @@ def test_another_demand_on_tls_takes_another_connection() -> None:
     assert len(internet.connections) == 2
 
 
+def test_a_connection_is_not_used_for_more_domains_than_its_server_takes() -> None:
+    names = {"d.example": ["10 one"], "e.example": ["10 one"], "one": [ONE]}
+    internet = Internet({ONE: {"EHLO": "250-mx\r\n250 LIMITS RCPTDOMAINMAX=1"}}, names=names)
+    at_e = attempt(Envelope(EVE, (Address("ann", "e.example"),)), destination="e.example")
+    for each in (to_ann(), at_e, to_ann(), at_e):
+        assert replies(internet.deliver(each)) == [OK]
+    assert [len(connection.server.messages) for connection in internet.connections] == [2, 2]
+
+
 def test_all_idle_connections_are_closed_at_a_stop() -> None:
     internet = Internet({ONE: {}})
     internet.deliver()
@@ -243,4 +252,16 @@ def test_only_so_many_go_at_once_and_the_next_waits_for_its_turn() -> None:
     (busy,) = third
     assert isinstance(busy, DestinationBusy)
     assert first == second == []
+    internet.stop()
+
+
+def test_each_message_decided_on_makes_room_for_one_more() -> None:
+    internet = Internet({ONE: {}, TWO: {}})
+    internet.deliver()
+    internet.servers[ONE] = {"MAIL": SILENCE}
+    internet.clock.advance(5)
+    internet.run()
+    for _ in range(4):
+        internet.begin(to_ann())
+    assert len(internet.connections) == 1 + 3
     internet.stop()

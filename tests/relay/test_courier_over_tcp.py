@@ -12,8 +12,7 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from mailagent.config.values import Path as ConfigPath
-from mailagent.config.values import Port
+from mailagent.config.values import ConfiguredPath, Port
 from mailagent.dns.resolver import Resolver
 from mailagent.interfaces import Attempted
 from mailagent.relay.courier import Courier
@@ -47,7 +46,7 @@ class CourierTests(TestCase):
         return server.__enter__()
 
     def courier(self, server: ScriptedServer, tls: str) -> Courier:
-        config = configured(tls, port=Port(server.server_address[1]), authorities=ConfigPath(str(self.authorities)))
+        config = configured(tls, port=Port(server.server_address[1]), authorities=ConfiguredPath(str(self.authorities)))
         clock: Any = reactor
         sessions = Sessions(lambda: config, clock, partial(endpoint, reactor), deferToThread)
         resolver = Resolver(deferToThread, clock.seconds, lambda: self.dns.address)

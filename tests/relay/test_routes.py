@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailagent.config.outbound import RelaySettings, RouteSettings
-from mailagent.config.values import Count, Destination, Pattern, Port, Security, Text
-from mailagent.config.values import Path as ConfigPath
+from mailagent.config.values import ConfiguredPath, Count, Destination, Pattern, Port, Security, Text
 from mailagent.relay.routes import Route, matches, route_for
 
 RELAY = RelaySettings(port=Port(2525), tls=Security("require"), connections=Count(3))
@@ -70,7 +69,7 @@ def test_a_pattern_may_be_spelled_in_either_form_and_any_case() -> None:
         (to("lmtp:unix:/run/lmtp"), Route(port=2525, socket="/run/lmtp", lmtp=True, tls="require")),
         (to("lmtp:Localhost:24", tls=Security("may")), Route("localhost", 24, lmtp=True)),
         (
-            to("smtp:smart.example:587", user=Text("me"), password_file=ConfigPath("/etc/pw")),
+            to("smtp:smart.example:587", user=Text("me"), password_file=ConfiguredPath("/etc/pw")),
             Route("smart.example", 587, tls="require", user="me", password_file=Path("/etc/pw")),
         ),
     ],

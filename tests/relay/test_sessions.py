@@ -10,11 +10,10 @@ from twisted.logger import capturedLogs
 
 from mailagent.config import Config
 from mailagent.config.outbound import RouteSettings
-from mailagent.config.values import Destination, Security, Text
-from mailagent.config.values import Path as ConfigPath
+from mailagent.config.values import ConfiguredPath, Destination, Security, Text
 from mailagent.envelope.envelope import Envelope
 from mailagent.smtp.client_tls import ClientTLS
-from tests.relay.internet import ANN, EVE, ONE, STARTTLS, THREE, TWO, Internet, attempt, configured, replies
+from tests.relay.internet import ANN, EVE, ONE, STARTTLS, THREE, TWO, Internet, attempt, configured, replies, to_ann
 from tests.smtp.outgoing_server import OK
 
 LOOPBACK = "127.0.0.1"
@@ -39,7 +38,7 @@ def smarthost(tmp_path: Path, host: str = "smart.example", mode: int = 0o600, **
     password.write_text("sesame\n")
     password.chmod(mode)
     return RouteSettings(
-        to=Destination(f"smtp:{host}:587"), user=Text("me"), password_file=ConfigPath(str(password)), **settings
+        to=Destination(f"smtp:{host}:587"), user=Text("me"), password_file=ConfiguredPath(str(password)), **settings
     )
 
 
@@ -116,6 +115,22 @@ def test_requiretls_that_nobody_takes_fails() -> None:
     assert [reply[:10] for reply in replies(attempted)] == ["550 5.7.30"]
 
 
+def test_requiretls_that_fails_holds_up_no_other_message() -> None:
+    internet = Internet({ONE: {}, TWO: {}})
+    attempted = internet.deliver(attempt(Envelope(EVE, (ANN,), require_tls=True)))
+    assert attempted.outcomes[0].deferred
+    assert attempted.hold == 0
+    assert replies(internet.deliver()) == [OK]
+
+
+def test_one_routes_demand_that_fails_holds_up_no_other_domain() -> None:
+    names = {"d.example": ["10 one"], "e.example": ["10 one"], "one": [ONE]}
+    config = configured(routes={"d.example": RouteSettings(tls=Security("verify"))})
+    internet = Internet({ONE: {}}, config, names)
+    assert internet.deliver().hold == 60
+    assert replies(internet.deliver(to_ann(destination="e.example"))) == [OK]
+
+
 # Routes
 
 
@@ -147,6 +162,7 @@ def test_lmtp_is_spoken_over_tcp_and_local_sockets(way: str, place: tuple[str, i
     assert replies(internet.deliver()) == [OK]
     assert internet.tried == [place]
     assert internet.heard(0)[0] == "LHLO us.example"
+    assert verified(internet) == [False] * bool(place[1])  # a local socket needs no TLS
 
 
 # Logins

@@ -19,7 +19,7 @@ TEXT = st.text(max_size=40)
 
 
 def given_parameters(line: str) -> dict[str, str | None]:
-    words = [word.partition("=") for word in line.rpartition(">")[2].split()]
+    words = [word.partition("=") for word in line.partition(">")[2].split()]
     return {keyword: value if equals else None for keyword, equals, value in words}
 
 
