@@ -25,6 +25,7 @@ class Connections:
         self._settings = settings
         self._idle: dict[Hashable, list[tuple[Sender, IDelayedCall]]] = defaultdict(list)
         self._count = 0
+        self._closed = False
 
     def __len__(self) -> int:
         return self._count
@@ -38,7 +39,8 @@ class Connections:
 
     def give(self, key: Hashable, sender: Sender) -> None:
         """Take one back, to keep it if it is still good for something."""
-        if not sender.idle_ok or sender.sent >= self._settings().messages_per_connection or self._count >= _MOST_IDLE:
+        used_up = not sender.idle_ok or sender.sent >= self._settings().messages_per_connection
+        if used_up or self._closed or self._count >= _MOST_IDLE:
             self._quit(sender)
             return
         closing = self._clock.callLater(IDLE_TIME, self._close, key, sender)
@@ -46,7 +48,8 @@ class Connections:
         self._count += 1
 
     def close(self) -> Deferred[list[None]]:
-        """Close all; fires when they are, within seconds."""
+        """Close all, and keep none from now on; fires when they are closed, within seconds."""
+        self._closed = True
         idle = [(key, sender) for key, kept in self._idle.items() for sender, _ in kept]
         return gatherResults([self._close(key, sender) for key, sender in idle])
 

@@ -25,21 +25,21 @@ _DISCARD = 9  # a port for a socket that sends nothing
 
 def has_route(address: str) -> bool:
     """Whether this machine has a way to an IP address, by its own routing table. Sends nothing."""
-    with socket.socket(_family(address), socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with socket.socket(_family(address), socket.SOCK_DGRAM) as probe:
             probe.connect((address, _DISCARD))
-        except OSError:
-            return False
+    except OSError:  # also where the machine does not know the family at all
+        return False
     return True
 
 
 def is_local(address: str) -> bool:
     """Whether an IP address is one of this machine's interfaces'."""
-    with socket.socket(_family(address), socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with socket.socket(_family(address), socket.SOCK_DGRAM) as probe:
             probe.bind((address, 0))
-        except OSError as error:
-            return error.errno != errno.EADDRNOTAVAIL
+    except OSError as error:
+        return error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
     return True
 
 

@@ -241,6 +241,8 @@ def test_all_idle_connections_are_closed_at_a_stop() -> None:
     internet.run()
     assert internet.heard(0)[-1] == "QUIT"
     assert closed
+    internet.deliver()
+    assert internet.heard(1)[-1] == "QUIT"  # nor is one kept from then on
     assert not internet.clock.getDelayedCalls()
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from typing import Any
+
 import pytest
 
 from mailagent.relay.ourselves import Ourselves, has_route, is_local, is_somebodys
@@ -45,3 +48,12 @@ def test_the_machine_knows_its_addresses_and_its_routes() -> None:
     assert is_local("127.0.0.1")
     assert not is_local("192.0.2.1")
     assert has_route("127.0.0.1")
+
+
+def test_a_family_that_the_machine_does_not_know_has_no_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> Any:
+        raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+    monkeypatch.setattr("socket.socket", refuse)
+    assert not has_route("2001:db8::1")
+    assert not is_local("2001:db8::1")
