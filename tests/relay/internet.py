@@ -18,13 +18,14 @@ from zope.interface import implementer
 
 from mailagent.config import Config
 from mailagent.config.outbound import RelaySettings, RouteSettings
-from mailagent.config.values import Count, Domain, Pattern, Security
+from mailagent.config.values import Count, Destination, Domain, Pattern, Security
 from mailagent.envelope.address import Address
 from mailagent.envelope.envelope import Envelope
 from mailagent.interfaces import Attempt, Attempted
 from mailagent.relay.courier import Courier
 from mailagent.relay.ourselves import Ourselves
 from mailagent.relay.sessions import Sessions
+from mailagent.smtp.client_tls import ClientTLS
 from tests.relay.names import resolver
 from tests.smtp.outgoing_server import OutgoingServer
 
@@ -192,6 +193,20 @@ def configured(tls: str = "may", routes: Mapping[str, RouteSettings] | None = No
         relay=RelaySettings(tls=Security(tls), connections=Count(4), **relay),
         routes={Pattern(name): route for name, route in (routes or {}).items()},
     )
+
+
+def to(way: str) -> RouteSettings:
+    return RouteSettings(to=Destination(way))
+
+
+def everything(route: RouteSettings) -> Config:
+    """A configuration in which all mail goes this way."""
+    return configured(routes={"*": route})
+
+
+def verified(internet: Internet, number: int = 0) -> list[bool]:
+    """Of each TLS handshake on a connection, whether the server's certificate was asked for."""
+    return [ClientTLS(creator).verified for creator in internet.connections[number].wire.creators]
 
 
 def replies(attempted: Attempted) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socketserver
 import tempfile
+import threading
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -12,6 +14,7 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from mailagent.config import Config
 from mailagent.config.values import ConfiguredPath, Port
 from mailagent.dns.resolver import Resolver
 from mailagent.interfaces import Attempted
@@ -19,7 +22,8 @@ from mailagent.relay.courier import Courier
 from mailagent.relay.ourselves import Ourselves
 from mailagent.relay.sessions import Sessions, endpoint
 from tests.dns_server import serving
-from tests.relay.internet import configured, replies, to_ann
+from tests.relay.internet import configured, everything, replies, to, to_ann
+from tests.smtp.outgoing_server import OutgoingServer
 from tests.smtp.scripted_server import ScriptedServer, authority, server_tls
 
 OFFER = "250-scripted.example\r\n250 STARTTLS"
@@ -46,7 +50,10 @@ class CourierTests(TestCase):
         return server.__enter__()
 
     def courier(self, server: ScriptedServer, tls: str) -> Courier:
-        config = configured(tls, port=Port(server.server_address[1]), authorities=ConfiguredPath(str(self.authorities)))
+        port = Port(server.server_address[1])
+        return self.make_courier(configured(tls, port=port, authorities=ConfiguredPath(str(self.authorities))))
+
+    def make_courier(self, config: Config) -> Courier:
         clock: Any = reactor
         sessions = Sessions(lambda: config, clock, partial(endpoint, reactor), deferToThread)
         resolver = Resolver(deferToThread, clock.seconds, lambda: self.dns.address)
@@ -93,3 +100,22 @@ class CourierTests(TestCase):
         attempted = await courier.deliver(to_ann())
         assert [reply[:9] for reply in replies(attempted)] == ["451 4.4.1"]
         assert 0 < attempted.hold <= 60
+
+    async def test_lmtp_goes_over_a_local_socket(self) -> None:
+        lmtp = OutgoingServer({"LHLO": "250 mx"})
+
+        class Session(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                self.request.sendall(lmtp.greet())
+                while octets := self.request.recv(65536):
+                    self.request.sendall(lmtp.receive(octets))
+
+        path = self.authorities.with_name("lmtp")
+        server = socketserver.ThreadingUnixStreamServer(str(path), Session)
+        server.daemon_threads = True  # to wait for them would keep the reactor from closing their connections
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+        attempted = await self.make_courier(everything(to(f"lmtp:unix:{path}"))).deliver(to_ann())
+        assert replies(attempted) == ["250 2.0.0 OK"]
+        assert len(lmtp.messages) == 1

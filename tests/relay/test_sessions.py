@@ -1,4 +1,4 @@
-"""How sessions with next hops are opened: TLS, logins, routes."""
+"""How sessions with next hops are opened: TLS and logins."""
 
 from __future__ import annotations
 
@@ -8,29 +8,27 @@ from typing import Any
 import pytest
 from twisted.logger import capturedLogs
 
-from mailagent.config import Config
 from mailagent.config.outbound import RouteSettings
 from mailagent.config.values import ConfiguredPath, Destination, Security, Text
 from mailagent.envelope.envelope import Envelope
-from mailagent.smtp.client_tls import ClientTLS
-from tests.relay.internet import ANN, EVE, ONE, STARTTLS, THREE, TWO, Internet, attempt, configured, replies, to_ann
+from tests.relay.internet import (
+    ANN,
+    EVE,
+    ONE,
+    STARTTLS,
+    THREE,
+    TWO,
+    Internet,
+    attempt,
+    configured,
+    everything,
+    replies,
+    to_ann,
+    verified,
+)
 from tests.smtp.outgoing_server import OK
 
 LOOPBACK = "127.0.0.1"
-
-
-def verified(internet: Internet, number: int = 0) -> list[bool]:
-    """Of each TLS handshake on a connection, whether the server's certificate was asked for."""
-    return [ClientTLS(creator).verified for creator in internet.connections[number].wire.creators]
-
-
-def to(way: str) -> RouteSettings:
-    return RouteSettings(to=Destination(way))
-
-
-def everything(route: RouteSettings) -> Config:
-    """A configuration in which all mail goes this way."""
-    return configured(routes={"*": route})
 
 
 def smarthost(tmp_path: Path, host: str = "smart.example", mode: int = 0o600, **settings: Any) -> RouteSettings:
@@ -129,40 +127,6 @@ def test_one_routes_demand_that_fails_holds_up_no_other_domain() -> None:
     internet = Internet({ONE: {}}, config, names)
     assert internet.deliver().hold == 60
     assert replies(internet.deliver(to_ann(destination="e.example"))) == [OK]
-
-
-# Routes
-
-
-def test_a_route_to_a_server_asks_for_no_mx() -> None:
-    internet = Internet({THREE: {}}, config=everything(to("smtp:smart.example:2525")))
-    assert replies(internet.deliver()) == [OK]
-    assert internet.tried == [(THREE, 2525)]
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_a_route_may_lead_to_this_machine(host: str) -> None:
-    internet = Internet({LOOPBACK: {}}, config=everything(to(f"smtp:{host}:25")))
-    assert replies(internet.deliver()) == [OK]
-
-
-def test_a_routes_server_that_does_not_exist_bounces_nothing() -> None:
-    internet = Internet({}, config=everything(to("smtp:gone.example:25")))
-    attempted = internet.deliver()
-    assert [reply[:9] for reply in replies(attempted)] == ["451 4.4.4"]
-    assert attempted.hold == 60
-
-
-@pytest.mark.parametrize(
-    ("way", "place"), [("lmtp:unix:/run/lmtp", ("/run/lmtp", 0)), ("lmtp:127.0.0.1:24", (LOOPBACK, 24))]
-)
-def test_lmtp_is_spoken_over_tcp_and_local_sockets(way: str, place: tuple[str, int]) -> None:
-    script = {"LHLO": "250-mx\r\n250 STARTTLS"}
-    internet = Internet({place[0]: script}, config=everything(to(way)))
-    assert replies(internet.deliver()) == [OK]
-    assert internet.tried == [place]
-    assert internet.heard(0)[0] == "LHLO us.example"
-    assert verified(internet) == [False] * bool(place[1])  # a local socket needs no TLS
 
 
 # Logins
