@@ -189,6 +189,16 @@ def destination(value: object) -> str:
     return given
 
 
+def destination_parts(given: str) -> tuple[str, str, int]:
+    """What a L{destination} says: the protocol, C{"mx"}, C{"smtp"} or C{"lmtp"}; the host (or the path of a local
+    socket), without brackets; and the port. What there is not is C{""} or C{0}."""
+    if found := _UNIX.fullmatch(given):
+        return "lmtp", found["path"], 0
+    if found := _HOST_AND_PORT.fullmatch(given):
+        return found["protocol"], found["host"].strip("[]"), int(found["port"])
+    return "mx", "", 0
+
+
 def pattern(value: object) -> str:
     """Which domains a route is for: one, those below one, or all."""
     given = _text(value)
