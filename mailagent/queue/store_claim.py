@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from mailagent.database.schema import destinations, messages, recipients
 from mailagent.log import RECIPIENT_QUARANTINED
-from mailagent.queue.items import QUARANTINED, QueuedItem, QueuedRecipient, StoredMessage
+from mailagent.queue.items import QUARANTINED, QUEUED, QueuedItem, QueuedRecipient, StoredMessage
 from mailagent.queue.store_destinations import WAITING, recompute
 from mailagent.queue.store_rows import UnreadableRow, read_message, read_recipient, storable
 
@@ -24,6 +24,29 @@ MOST_RECIPIENTS = 100
 #: How many of a destination's recipients are looked at for each message wanted: some have several there.
 _LOOK = 10
 
+_READY = (
+    sa.select(destinations.c.name)
+    .where(
+        destinations.c.ready <= sa.bindparam("now"), destinations.c.name.not_in(sa.bindparam("busy", expanding=True))
+    )
+    .order_by(destinations.c.ready)
+    .limit(sa.bindparam("room", type_=sa.Integer))
+    .with_for_update(skip_locked=True)
+)
+_DUE_AT = sa.and_(recipients.c.destination == sa.bindparam("destination"), recipients.c.due <= sa.bindparam("now"))
+_FIRST_DUE = (
+    sa.select(recipients.c.message_id)
+    .where(_DUE_AT, WAITING)
+    .order_by(recipients.c.due)
+    .limit(sa.bindparam("rows", type_=sa.Integer))
+)
+#: Here, what waits is spelt so that the index of all that is due is not thought fit for it.
+_THEIR_DUE = (
+    sa.select(recipients)
+    .where(_DUE_AT, recipients.c.message_id.in_(sa.bindparam("wanted", expanding=True)))
+    .where(recipients.c.state == QUEUED, sa.func.coalesce(recipients.c.lease_token, "") == "")
+    .with_for_update(skip_locked=True)
+)
 _ENVELOPE = [column for column in messages.c if column.name not in ("body", "finished")]
 _LEASE = (
     sa.update(recipients)
@@ -73,19 +96,20 @@ class Claimer:
         return self._lease(connection, rows)
 
     def _ready(self, connection: sa.Connection, now: float, room: int, busy: Collection[str]) -> Sequence[str]:
-        ready = sa.select(destinations.c.name).where(destinations.c.ready <= now, destinations.c.name.not_in(busy))
-        ready = ready.order_by(destinations.c.ready).limit(max(room, 0)).with_for_update(skip_locked=True)
-        return connection.scalars(ready).all()
+        return connection.scalars(_READY, {"now": now, "busy": list(busy), "room": max(room, 0)}).all()
 
     def _lease(self, connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[QueuedItem]:
         """Make items of the rows of recipients, and lease them; what cannot be read is set aside."""
-        stored = self._messages(connection, rows)
+        if not rows:
+            return []
+        stored = _messages(connection, rows)
+        readable = {id_: message for id_, message in stored.items() if isinstance(message, StoredMessage)}
         groups: dict[tuple[str, str], list[QueuedRecipient]] = {}
         for row in rows:
-            recipient = self._recipient(connection, row, row["message_id"] in stored)
+            recipient = self._recipient(connection, row, stored.get(row["message_id"], UnreadableRow("message_id")))
             if recipient is not None:
                 groups.setdefault((row["message_id"], row["destination"]), []).append(recipient)
-        items = [item for (id_, name), group in groups.items() for item in _items(stored[id_], name, group)]
+        items = [item for (id_, name), group in groups.items() for item in _items(readable[id_], name, group)]
         leases = [
             {"recipient": recipient.id, "node": self._node, "token": item.token}
             for item in items
@@ -96,32 +120,31 @@ class Claimer:
         recompute(connection, {row["destination"] for row in rows})
         return items
 
-    def _messages(self, connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> dict[str, StoredMessage]:
-        """The messages of these recipients, apart from those that cannot be read."""
-        ids = sorted({row["message_id"] for row in rows})
-        found: dict[str, StoredMessage] = {}
-        if not ids:
-            return found
-        for row in connection.execute(sa.select(*_ENVELOPE).where(messages.c.id.in_(ids))).mappings():
-            try:
-                found[row["id"]] = read_message(row)
-            except UnreadableRow as error:
-                self._report(row["id"], f"message: {error}")
-        return found
-
-    def _recipient(self, connection: sa.Connection, row: sa.RowMapping, known: bool) -> QueuedRecipient | None:
+    def _recipient(
+        self, connection: sa.Connection, row: sa.RowMapping, message: StoredMessage | UnreadableRow
+    ) -> QueuedRecipient | None:
+        """A recipient from its row; C{None} if that, or its message's, cannot be read, and it was set aside."""
         try:
-            if not known:
-                raise UnreadableRow("message")
+            if isinstance(message, UnreadableRow):
+                raise message
             return read_recipient(row)
         except UnreadableRow as error:
-            self._report(row["message_id"], f"recipient {row['id']}: {error}")
-            reason = {"state": QUARANTINED, "reply_text": storable(f"cannot be read: {error}")}
+            RECIPIENT_QUARANTINED(self._log, id=row["message_id"], reason=f"recipient {row['id']}, column {error}")
+            reason = {"state": QUARANTINED, "reply_text": storable(f"cannot be read: column {error}")}
             connection.execute(sa.update(recipients).where(recipients.c.id == row["id"]).values(reason))
             return None
 
-    def _report(self, message_id: str, reason: str) -> None:
-        RECIPIENT_QUARANTINED(self._log, id=message_id, reason=reason)
+
+def _messages(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> dict[str, StoredMessage | UnreadableRow]:
+    """The messages of these recipients, or why one cannot be read."""
+    found: dict[str, StoredMessage | UnreadableRow] = {}
+    ids = sorted({row["message_id"] for row in rows})
+    for row in connection.execute(sa.select(*_ENVELOPE).where(messages.c.id.in_(ids))).mappings():
+        try:
+            found[row["id"]] = read_message(row)
+        except UnreadableRow as error:
+            found[row["id"]] = error
+    return found
 
 
 def _items(message: StoredMessage, destination: str, group: Sequence[QueuedRecipient]) -> Iterator[QueuedItem]:
@@ -132,11 +155,12 @@ def _items(message: StoredMessage, destination: str, group: Sequence[QueuedRecip
 
 def _due_at(connection: sa.Connection, destination: str, now: float, window: int) -> list[sa.RowMapping]:
     """The recipients due at a destination of at most C{window} messages, the longest due first."""
-    at = sa.and_(recipients.c.destination == destination, WAITING, recipients.c.due <= now)
-    first = sa.select(recipients.c.message_id).where(at).order_by(recipients.c.due).limit(window * _LOOK).subquery()
-    wanted = sa.select(first.c.message_id).distinct().limit(window)
-    found = sa.select(recipients).where(at, recipients.c.message_id.in_(wanted)).order_by(recipients.c.due)
-    return list(connection.execute(found.with_for_update(skip_locked=True)).mappings())
+    at = {"destination": destination, "now": now}
+    wanted = list(dict.fromkeys(connection.scalars(_FIRST_DUE, {**at, "rows": window * _LOOK})))[:window]
+    if not wanted:
+        return []
+    found = connection.execute(_THEIR_DUE, {**at, "wanted": wanted})
+    return sorted(found.mappings(), key=lambda row: (row["due"], row["id"]))
 
 
 def _older(connection: sa.Connection, told: bool, created: float, limit: int) -> list[sa.RowMapping]:

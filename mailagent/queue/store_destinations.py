@@ -7,6 +7,7 @@ for it. Whoever adds what waits L{offer}s; whoever takes some away has it L{reco
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -38,18 +39,24 @@ _RECOMPUTE = (
 )
 
 
-def _insert(connection: sa.Connection) -> Any:
+def _insert(dialect: str) -> Any:
     """An INSERT that may have C{ON CONFLICT}, which the dialects spell alike and SQLAlchemy not at all."""
-    return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(destinations)
+    return (sqlite if dialect == "sqlite" else postgresql).insert(destinations)
+
+
+@cache
+def _offer(dialect: str) -> sa.Insert:
+    insert = _insert(dialect)
+    offered = _later(insert.excluded.ready, destinations.c.held_until)
+    earlier = sa.case((destinations.c.ready <= offered, destinations.c.ready), else_=offered)
+    statement: sa.Insert = insert.on_conflict_do_update(index_elements=["name"], set_={"ready": earlier})
+    return statement
 
 
 def offer(connection: sa.Connection, due: Mapping[str, float]) -> None:
     """Something waits at each of these destinations now, from the moment given."""
-    insert = _insert(connection)
-    offered = _later(insert.excluded.ready, destinations.c.held_until)
-    earlier = sa.case((destinations.c.ready <= offered, destinations.c.ready), else_=offered)
     rows = [{"name": name, "ready": due[name], "held_until": 0.0, "reason": ""} for name in sorted(due)]
-    connection.execute(insert.on_conflict_do_update(index_elements=["name"], set_={"ready": earlier}), rows)
+    connection.execute(_offer(connection.dialect.name), rows)
 
 
 def recompute(connection: sa.Connection, names: Collection[str]) -> None:
@@ -62,13 +69,13 @@ def restore(connection: sa.Connection, names: Collection[str]) -> None:
     """Something waits again at these destinations, which may have been swept away meanwhile."""
     if names:
         rows = [{"name": name, "held_until": 0.0, "reason": ""} for name in sorted(set(names))]
-        connection.execute(_insert(connection).on_conflict_do_nothing(), rows)
+        connection.execute(_insert(connection.dialect.name).on_conflict_do_nothing(), rows)
         recompute(connection, names)
 
 
 def hold(connection: sa.Connection, name: str, until: float, reason: str) -> None:
     """Nothing is claimed there before C{until}, in seconds since the epoch; 0 ends a hold."""
-    insert = _insert(connection)
+    insert = _insert(connection.dialect.name)
     changes = {"held_until": insert.excluded.held_until, "reason": insert.excluded.reason}
     statement = insert.on_conflict_do_update(index_elements=["name"], set_=changes)
     connection.execute(statement, {"name": name, "held_until": until, "reason": reason})
