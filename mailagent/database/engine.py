@@ -55,7 +55,7 @@ def for_reading(url: sa.URL, busy: float = BUSY) -> sa.Engine:
     assert url.database is not None
     read_only = url.set(database=f"file:{quote(url.database)}", query={"mode": "ro", "uri": "true"})
     engine = sa.create_engine(read_only, connect_args={"timeout": busy})
-    _prepare(engine, "BEGIN", "query_only=ON")
+    _prepare(engine, "BEGIN")
     return engine
 
 

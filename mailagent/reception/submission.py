@@ -18,11 +18,12 @@ from zope.interface import implementer
 
 from mailagent.config import user_key
 from mailagent.envelope.address import Address
+from mailagent.envelope.mailbox import Mailbox
 from mailagent.envelope.reply import Reply
 from mailagent.envelope.trace import missing_fields
 from mailagent.interfaces import IDirectory, ILogins, IStagedBody, NoSuchHost, NoSuchUser
 from mailagent.reception.header_scan import HeaderScan
-from mailagent.reception.message import Content
+from mailagent.reception.message import ContentSink
 from mailagent.reception.transaction import Reception, Transaction
 
 _NOT_YOURS = Reply(550, "5.7.1", "Not one of your addresses")
@@ -71,9 +72,11 @@ class Submission:
             return _GONE
         if sender is None or not self.realm.own_addresses:
             return None
-        if any(_same(sender, address) for address in (*addresses, *_full_address(self.name))):
-            return None
-        return None if await _is_mailbox_of(self.name, sender, self.realm.reception.directory) else _NOT_YOURS
+        directory = self.realm.reception.directory
+        for owned in (*addresses, *_full_address(self.name)):
+            if await _is_address(owned, sender, directory):
+                return None
+        return None if await _is_mailbox_of(self.name, sender, directory) else _NOT_YOURS
 
 
 class SubmittedTransaction(Transaction):
@@ -96,17 +99,17 @@ class SubmittedTransaction(Transaction):
             raise smtp.SMTPBadSender(origin, refusal.code, f"{refusal.status} {refusal.text}")
         return origin
 
-    def _make_content(self, body: IStagedBody) -> Content:
-        return _SubmittedContent(body)
+    def _make_content(self, body: IStagedBody) -> ContentSink:
+        return _SubmissionSink(body)
 
-    def _missing_fields(self, content: Content) -> bytes:
-        assert isinstance(content, _SubmittedContent)
+    def _missing_fields(self, content: ContentSink) -> bytes:
+        assert isinstance(content, _SubmissionSink)
         present = content.header.present
         return missing_fields(present, self._reception.hostname, self.id, self._reception.seconds())
 
 
-class _SubmittedContent(Content):
-    """Content in which the fields that we might have to add are looked for."""
+class _SubmissionSink(ContentSink):
+    """Content, in which the fields that we might have to add are looked for."""
 
     def __init__(self, body: IStagedBody) -> None:
         super().__init__(body)
@@ -123,14 +126,18 @@ def _bare(local: str) -> str:
     return local.partition("+")[0]
 
 
-def _same(sender: Address, owned: Address) -> bool:
-    """Whether a sender is an owned address, perhaps with a tag."""
+async def _is_address(owned: Address, sender: Address, directory: IDirectory) -> bool:
+    """Whether a sender is an owned address; or that with a tag, unless mail for it goes elsewhere."""
     try:
         if sender.host != owned.host:
             return False
     except ValueError:
         return False
-    return user_key(owned.local) in (user_key(sender.local), user_key(_bare(sender.local)))
+    if user_key(owned.local) == user_key(sender.local):
+        return True
+    if user_key(owned.local) != user_key(_bare(sender.local)):
+        return False
+    return await _mailboxes(sender, directory) == await _mailboxes(owned, directory)
 
 
 def _full_address(name: str) -> list[Address]:
@@ -143,9 +150,14 @@ async def _is_mailbox_of(name: str, sender: Address, directory: IDirectory) -> b
     """Whether mail for C{sender} goes to the mailbox of that name, by that name, and to no other."""
     if user_key(name) not in (user_key(sender.local), user_key(_bare(sender.local))):
         return False
+    mailboxes = await _mailboxes(sender, directory)
+    return bool(mailboxes) and all(user_key(mailbox.owner.local) == user_key(name) for mailbox in mailboxes)
+
+
+async def _mailboxes(address: Address, directory: IDirectory) -> tuple[Mailbox, ...]:
+    """Where mail for an address goes; empty where it is none of ours."""
     try:
-        found: Any = directory.resolve(sender)
-        mailboxes = await found if isinstance(found, Deferred) else found
+        found: Any = directory.resolve(address)
+        return tuple(await found if isinstance(found, Deferred) else found)
     except (NoSuchHost, NoSuchUser):
-        return False
-    return all(user_key(mailbox.owner.local) == user_key(name) for mailbox in mailboxes)
+        return ()

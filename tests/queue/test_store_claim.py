@@ -15,6 +15,8 @@ from tests.maildir.support import Events
 from tests.queue.support import NOW, STORED, all_as, deferred, message, names
 
 DAY = 86400.0
+#: What a plan says of a step whose cost grows with the tables.
+GROWS = "SCAN (messages|recipients|attempts|chunks|staged|destinations)|USE TEMP B-TREE"
 
 
 def fill(database: Database, store: Store, number: int, destination: str, now: float = NOW, prefix: str = "m") -> None:
@@ -177,15 +179,16 @@ def cycle(database: Database, store: Store) -> list[tuple[str, Any]]:
 
 
 def test_no_statement_reads_a_table_from_end_to_end(database: Database, store: Store) -> None:
-    """A plan that says SCAN would cost more, the more there is in the queue; one that sorts, too."""
+    """A plan that says SCAN, or sorts, would cost more, the more there is in the queue."""
     statements = [each for each in cycle(database, store) if each[0].split()[0] in ("SELECT", "UPDATE", "DELETE")]
     assert len(statements) > 20
     for statement, parameters in statements:
         with database.reading.begin() as connection:
             plan = [str(row[3]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
-        scans = [line for line in plan if re.match(r"SCAN (?!nodes|\(subquery|anon_|CONSTANT)", line)]
-        ordered = [line for line in scans if "USING INDEX destinations_ready" not in line]
-        assert ordered == [], f"{statement}: {plan}"
+        costly = [line for line in plan if re.match(GROWS, line)]
+        # In the order of its index and with a LIMIT, it ends soon.
+        ordered = [line for line in costly if "USING INDEX destinations_ready" in line and "LIMIT" in statement]
+        assert costly == ordered, f"{statement}: {plan}"
 
 
 def test_as_many_statements_are_run_for_a_long_queue_as_for_a_short_one(database: Database, store: Store) -> None:
@@ -198,7 +201,7 @@ def test_as_many_statements_are_run_for_a_long_queue_as_for_a_short_one(database
 
 
 def test_as_much_is_done_for_a_long_queue_as_for_a_short_one(database: Database, store: Store) -> None:
-    """SQLite's own count of the steps of its machine, for the claim of two messages."""
+    """SQLite's own count of the steps of its machine, on two messages' way."""
 
     def steps(number: int) -> int:
         database.execute("DELETE FROM messages")
@@ -215,7 +218,13 @@ def test_as_much_is_done_for_a_long_queue_as_for_a_short_one(database: Database,
             driver = connection.connection.driver_connection
             assert driver is not None
             driver.set_progress_handler(count, 1)
-            assert len(store.claim(connection, NOW, 2)) == 2
+            store.start(connection)
+            store.insert(connection, [message("new", "a@x.example")], b"", NOW)
+            one, other = store.claim(connection, NOW, 2)
+            assert store.settle(connection, one, deferred(one, NOW + 60), [], NOW, 0.0)
+            assert store.settle(connection, other, all_as(other, STORED), [], NOW, 0.0)
+            assert len(store.overdue(connection, NOW + 9 * DAY, DAY, DAY, 2)) == 2
+            store.next_ready(connection)
             driver.set_progress_handler(None, 1)
         return counted
 
