@@ -3,7 +3,8 @@
 twistd calls L{MailAgent.privilegedStartService} as root, sheds privileges, then calls
 L{MailAgent.startService}; mailboxes are therefore made by the user who will write them. What fails on
 the way ends the start with one line on standard error and exit status 1. SIGTERM and SIGINT let open transactions
-finish; a second one does not wait for them. SIGHUP has the configuration read again.
+finish; a second one does not wait for them. Nor is a disk waited for that does not answer: what hangs there was
+never acknowledged. SIGHUP has the configuration read again.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from threading import Thread
 from typing import Any, TextIO, cast
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import ILogObserver, Logger
@@ -36,6 +38,10 @@ from mailagent.smtp.role import ROLES
 def _is_null(stream: TextIO | None) -> bool:
     """Whether what is written there is lost."""
     return stream is None or os.path.samestat(os.fstat(stream.fileno()), os.stat(os.devnull))
+
+
+#: Seconds for jobs under way to end, where the time for transactions is used up.
+_LEAST_WAIT = 1.0
 
 
 class StartError(SystemExit, Exception):
@@ -59,7 +65,8 @@ class MailAgent(Service):
     @param announce: called with the listening ports when the server is ready.
     @param reload: has the configuration read again; called at SIGHUP.
     @param observer: takes the log, unless it is C{None}: then twistd's own does.
-    @param pool: the threads that write mail; runs as long as the service does.
+    @param pool: the threads that write mail; runs as long as the service does. They are daemons (L{Thread.daemon}), or
+        a job that hangs keeps the process from its end.
     """
 
     name = "mailagent"
@@ -87,6 +94,8 @@ class MailAgent(Service):
         self._ports: list[IListeningPort] = []
         self._stopping = False
         self._hurry = False
+        self._stop_by = 0.0
+        self._threads_end: Deferred[None] | None = None
 
     def setServiceParent(self, parent: Any) -> None:
         """Join the application, which asks its components for an observer before it begins to log."""
@@ -140,6 +149,7 @@ class MailAgent(Service):
         """Stop listening; let open transactions finish within the configured time; stop the threads."""
         super().stopService()
         seconds = self._factory.limits.stop_time
+        self._stop_by = self._reactor.seconds() + seconds
         sessions = self._factory.sessions
         busy = sum(session.busy for session in sessions)
         events.STOPPING(self._log, sessions=len(sessions), busy=busy, seconds=seconds)
@@ -151,9 +161,34 @@ class MailAgent(Service):
             self._factory.abort()
         return stopped.addBoth(self._stopped)
 
-    def _stopped(self, _: object) -> None:
-        self._pool.stop()
-        events.STOPPED(self._log)
+    def _stopped(self, _: object) -> Deferred[None]:
+        return self._end_threads().addBoth(lambda _: events.STOPPED(self._log))
+
+    def _end_threads(self) -> Deferred[None]:
+        """Let the jobs under way end, if they do in what is left of the time. They may hang on a disk that does not
+        answer; nobody was told C{250} for one of them.
+        """
+        if not self._pool.working:
+            self._pool.stop()
+            return succeed(None)
+        ended: Deferred[None] = Deferred()
+
+        def tell() -> None:
+            if not ended.called:
+                ended.callback(None)
+
+        def stop() -> None:
+            self._pool.stop()
+            self._reactor.callFromThread(tell)
+
+        Thread(target=stop, name="stop", daemon=True).start()
+        self._threads_end = ended
+        left = 0.0 if self._hurry else self._stop_by - self._reactor.seconds()
+        return ended.addTimeout(max(left, _LEAST_WAIT), self._reactor).addErrback(self._give_up)
+
+    def _give_up(self, _: Failure) -> None:
+        jobs = len(self._pool.working)
+        events.ERROR(self._log, what="stopping", reason=f"jobs on the disk that do not end, waited for no more: {jobs}")
 
     def _catch_signals(self) -> None:
         """Replace the reactor's handlers, under which twistd would report death by signal after a good stop."""
@@ -167,6 +202,8 @@ class MailAgent(Service):
         else:
             self._hurry = True
             self._factory.abort()
+            if self._threads_end is not None:
+                self._threads_end.cancel()
 
     def _hang_up(self) -> None:
         if self.running:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from secrets import randbits
+from threading import Thread
 from typing import Any
 
 from twisted.application.service import IService
@@ -154,6 +155,7 @@ def make_service(
     @param load_again: reads the configuration for a reload. Blocks; raises L{ConfigError}.
     """
     pool = ThreadPool(minthreads=0, maxthreads=_WRITERS, name="mailstore")
+    pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # a hung disk must not outlast a stop
     in_pool = _in_pool(reactor, pool)
     files = Files()
     directory = CurrentDirectory(Whitelist.from_config(config))

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 
 from mailagent.budget import Budget
 from mailagent.config import AuthSettings, Config, HostSettings, Limits, MailboxSettings, WhitelistSettings
-from mailagent.config.values import Count, Domain, Path, Switch, UserName
+from mailagent.config.values import ConfiguredPath, Count, Domain, Switch, UserName
 from mailagent.directory.users import Users
 from mailagent.directory.users_file import UsersFile
 from mailagent.directory.whitelist import Whitelist
@@ -57,7 +57,7 @@ def make_config(**limits: Any) -> Config:
             ),
             Domain("bücher.example"): HostSettings(users=(UserName("jörg"),)),
         },
-        mailboxes=MailboxSettings(Path(ROOT)),
+        mailboxes=MailboxSettings(ConfiguredPath(ROOT)),
         limits=Limits(**limits),
     )
 

@@ -8,8 +8,7 @@ import attrs
 import pytest
 
 from mailagent.config import Config, ConfigError, HostSettings, Limits, WhitelistSettings
-from mailagent.config.values import Count, Domain, Duration, Size, UserName
-from mailagent.config.values import Path as ConfiguredPath
+from mailagent.config.values import ConfiguredPath, Count, Domain, Duration, Size, UserName
 from mailagent.directory.current import CurrentDirectory
 from mailagent.directory.whitelist import Whitelist
 from mailagent.interfaces import MailboxUnwritable

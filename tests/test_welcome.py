@@ -11,7 +11,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
 from mailagent.config import Config, HostSettings, MailboxSettings, WhitelistSettings, load
-from mailagent.config.values import Domain, Path, UserName
+from mailagent.config.values import ConfiguredPath, Domain, UserName
 from mailagent.directory.whitelist import Whitelist
 from mailagent.welcome import address_text, lines
 from tests.memory_server import make_config
@@ -62,7 +62,9 @@ def test_a_local_socket_is_not_shown_to_the_client(config: Config) -> None:
 
 def test_paths_are_those_of_the_mailboxes_and_quoted_for_the_shell(config: Config) -> None:
     hosts = {Domain("Bücher.Example"): HostSettings(users=(UserName("ann b"),))}
-    odd = attrs.evolve(config, whitelist=WhitelistSettings(), hosts=hosts, mailboxes=MailboxSettings(Path("/m")))
+    odd = attrs.evolve(
+        config, whitelist=WhitelistSettings(), hosts=hosts, mailboxes=MailboxSettings(ConfiguredPath("/m"))
+    )
     assert told(odd)[1:] == [
         "takes mail for ann b at Bücher.Example",
         "mail goes to /m/xn--bcher-kva.example/<user>/new",

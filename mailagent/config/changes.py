@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from mailagent.config.problems import Path, dotted
+from mailagent.config.problems import KeyPath, dotted
 from mailagent.config.schema import Config, settings
 
 #: What a reload takes up. Everything else waits for a restart.
@@ -39,7 +39,7 @@ def changes(old: Config, new: Config) -> Changes:
     )
 
 
-def _differing(old: Any, new: Any, path: Path) -> Iterator[Path]:
+def _differing(old: Any, new: Any, path: KeyPath) -> Iterator[KeyPath]:
     """The paths of the settings that differ, as deep as both sides have the same tables."""
     if attrs.has(type(old)) and type(old) is type(new):
         for field in settings(type(old)):

@@ -5,7 +5,18 @@ from __future__ import annotations
 import attrs
 
 from mailagent.config.meaning import doc
-from mailagent.config.values import Count, Destination, Duration, Network, Path, Port, Security, Server, Text, Url
+from mailagent.config.values import (
+    ConfiguredPath,
+    Count,
+    Destination,
+    Duration,
+    Network,
+    Port,
+    Security,
+    Server,
+    Text,
+    Url,
+)
 
 
 @attrs.frozen
@@ -59,7 +70,7 @@ class RelaySettings:
             "on a certificate for the server's name."
         ),
     )
-    authorities: Path | None = attrs.field(
+    authorities: ConfiguredPath | None = attrs.field(
         default=None, metadata=doc("A file of PEM certificates that are trusted instead of the system's.")
     )
     connect_time: Duration = attrs.field(
@@ -95,6 +106,6 @@ class RouteSettings:
     user: Text | None = attrs.field(
         default=None, metadata=doc("Who logs in there. A password goes over verified TLS only, but on loopback.")
     )
-    password_file: Path | None = attrs.field(
+    password_file: ConfiguredPath | None = attrs.field(
         default=None, metadata=doc("A file with the password in its first line; nobody else may read it.")
     )

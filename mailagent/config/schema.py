@@ -16,12 +16,12 @@ from mailagent.config import values
 from mailagent.config.meaning import doc
 from mailagent.config.outbound import QueueSettings, RelaySettings, RouteSettings
 from mailagent.config.values import (
+    ConfiguredPath,
     Count,
     Domain,
     Duration,
     Endpoint,
     Network,
-    Path,
     Pattern,
     Role,
     Size,
@@ -89,8 +89,8 @@ class WhitelistSettings(HostSettings):
 class MailboxSettings:
     """Where mail is kept."""
 
-    path: Path = attrs.field(
-        default=Path("mailboxes"),
+    path: ConfiguredPath = attrs.field(
+        default=ConfiguredPath("mailboxes"),
         metadata=doc("The directory that holds the Maildirs. Both are created at start when they are missing."),
     )
 
@@ -131,11 +131,11 @@ class Listener:
 class CertificateSettings:
     """A further certificate, for clients that ask for this host by name (SNI)."""
 
-    certificate: Path | None = attrs.field(
+    certificate: ConfiguredPath | None = attrs.field(
         default=None,
         metadata=doc("A PEM file: the certificate, then the others of its chain. Read again when it changes."),
     )
-    key: Path | None = attrs.field(
+    key: ConfiguredPath | None = attrs.field(
         default=None,
         metadata=doc("A PEM file with the private key, unencrypted. It may be the same file."),
     )
@@ -181,7 +181,8 @@ class Limits:
         ),
     )
     commands_per_session: Count = attrs.field(
-        default=Count(25_000), metadata=doc("Commands in one session before it is closed with 421.")
+        default=Count(25_000),
+        metadata=doc("Commands in one session before it is closed with 421. What answers a challenge of AUTH is none."),
     )
     errors: Count = attrs.field(
         default=Count(20), metadata=doc("Bad commands in one session before it is closed with 421.")
@@ -238,7 +239,7 @@ class Limits:
 class DirectorySettings:
     """Who may log in (AUTH). [Submission](submission.md) tells how to add users."""
 
-    users: Path | None = attrs.field(
+    users: ConfiguredPath | None = attrs.field(
         default=None,
         metadata=doc(
             "The users file, one user a line as in Dovecot's passwd-file; `mailagent user` writes it, and a change is "
@@ -259,7 +260,8 @@ class AuthSettings:
         default=Count(10),
         metadata=doc(
             "Failed logins within `failure_window` after which a client's network (IPv4 /32, IPv6 /64; 421) or an "
-            "account (454) has to wait. An account's own networks are not shut out of it by others."
+            "account (454) has to wait. An account's own networks are not shut out of it by others. Of clients on this "
+            "machine, where a webmail may stand for many people, only the accounts are counted, apart from all others."
         ),
     )
     failure_window: Duration = attrs.field(default=Duration(600.0), metadata=doc("How long a failed login counts."))
@@ -294,8 +296,8 @@ class Config:
     whitelist: WhitelistSettings = attrs.field(factory=WhitelistSettings)
     hosts: Mapping[Domain, HostSettings] = attrs.field(factory=dict)
     mailboxes: MailboxSettings = attrs.field(factory=MailboxSettings)
-    state: Path = attrs.field(
-        default=Path("state"),
+    state: ConfiguredPath = attrs.field(
+        default=ConfiguredPath("state"),
         metadata=doc(
             "The directory for what the server keeps between runs: its self-signed certificate, its process's number.",
             shown="`$STATE_DIRECTORY`, else `state` beside the mailboxes",

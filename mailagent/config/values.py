@@ -15,12 +15,12 @@ from typing import Any, NewType
 import attrs
 
 from mailagent.config import units
-from mailagent.envelope.address import canonical_domain
+from mailagent.envelope.address import MAX_LOCAL_PART, canonical_domain
 
 Domain = NewType("Domain", str)
 UserName = NewType("UserName", str)
 Targets = NewType("Targets", tuple[UserName, ...])
-Path = NewType("Path", str)
+ConfiguredPath = NewType("ConfiguredPath", str)
 Endpoint = NewType("Endpoint", str)
 Role = NewType("Role", str)
 Count = NewType("Count", int)
@@ -42,7 +42,6 @@ ROLES = ("mx", *LOGIN_ROLES)
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 #: RFC 1123 section 2.1; the last label is never all digits, so no IPv4 address passes.
 _DOMAIN = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?!\d+\Z){_LABEL}\Z", re.ASCII)
-_MAX_LOCAL_PART = 64  # RFC 5321 section 4.5.3.1.1
 _URL = re.compile(r"(?:sqlite:///|postgresql\+psycopg://).+")
 _SERVER = re.compile(r"(?:\[(?P<six>[^\]]+)\]|(?P<four>[0-9.]+))(?::(?P<port>\d{1,5}))?")
 _UNIX = re.compile(r"lmtp:unix:(?P<path>/.+)")
@@ -69,7 +68,7 @@ def domain(value: object) -> str:
 def user_name(value: object) -> str:
     """A name that is a local part and, as it stands, one safe component of a path."""
     text = _text(value)
-    if not text.isprintable() or not 0 < len(text.encode()) <= _MAX_LOCAL_PART:
+    if not text.isprintable() or not 0 < len(text.encode()) <= MAX_LOCAL_PART:
         raise ValueError("unprintable, empty or too long")
     if text.startswith(".") or not {"/", "@"}.isdisjoint(text):
         raise ValueError("not one component of a path, or not a local part")
@@ -225,7 +224,7 @@ KINDS: Mapping[Any, Kind] = {
         'a string of 1 to 64 octets, printable, without "/" or "@", not beginning with "."',
         user_name,
     ),
-    Path: Kind("a path", "a string, not empty, printable", path),
+    ConfiguredPath: Kind("a path", "a string, not empty, printable", path),
     Endpoint: Kind(
         "an endpoint",
         'a string as Twisted describes servers, such as "tcp:25" or "tcp:2525:interface=127.0.0.1"',

@@ -25,7 +25,7 @@ from mailagent.envelope.mailbox import Mailbox
 from mailagent.interfaces import Chunks
 from mailagent.maildir.errors import trouble_in
 from mailagent.maildir.files import FileLayer
-from mailagent.maildir.staging import Content
+from mailagent.maildir.staging import StagedContent
 
 
 @attrs.frozen
@@ -63,7 +63,7 @@ class Publication:
     _staged: list[str] = attrs.field(factory=list, init=False)
     _published: list[str] = attrs.field(factory=list, init=False)
 
-    def run(self, content: Content) -> None:
+    def run(self, content: StagedContent) -> None:
         """Put every copy in place, or none.
 
         @raise mailagent.interfaces.StorageFull: no room.
@@ -90,7 +90,7 @@ class Publication:
         finally:
             self._remove(self._staged)
 
-    def _stage(self, entry: Entry, content: Content) -> None:
+    def _stage(self, entry: Entry, content: StagedContent) -> None:
         fd = self._files.open_new(entry.staged)
         self._staged.append(entry.staged)
         try:

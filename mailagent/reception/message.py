@@ -28,7 +28,7 @@ class OpenTransaction(Protocol):
 
 
 @implementer(IContentSink)
-class Content:
+class ContentSink:
     """Passes the content on to the staged C{body} and remembers how it began."""
 
     def __init__(self, body: IStagedBody) -> None:
@@ -59,7 +59,7 @@ class RecipientMessage:
     def __init__(
         self,
         transaction: OpenTransaction,
-        sink: Content,
+        sink: ContentSink,
         recipient: Address,
         mailboxes: tuple[Mailbox, ...],
         first: bool,

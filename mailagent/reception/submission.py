@@ -23,7 +23,7 @@ from mailagent.envelope.reply import Reply
 from mailagent.envelope.trace import missing_fields
 from mailagent.interfaces import IDirectory, ILogins, IStagedBody, NoSuchHost, NoSuchUser
 from mailagent.reception.header_scan import HeaderScan
-from mailagent.reception.message import Content
+from mailagent.reception.message import ContentSink
 from mailagent.reception.transaction import Reception, Transaction
 
 _NOT_YOURS = Reply(550, "5.7.1", "Not one of your addresses")
@@ -99,17 +99,17 @@ class SubmittedTransaction(Transaction):
             raise smtp.SMTPBadSender(origin, refusal.code, f"{refusal.status} {refusal.text}")
         return origin
 
-    def _make_content(self, body: IStagedBody) -> Content:
-        return _SubmittedContent(body)
+    def _make_content(self, body: IStagedBody) -> ContentSink:
+        return _SubmissionSink(body)
 
-    def _missing_fields(self, content: Content) -> bytes:
-        assert isinstance(content, _SubmittedContent)
+    def _missing_fields(self, content: ContentSink) -> bytes:
+        assert isinstance(content, _SubmissionSink)
         present = content.header.present
         return missing_fields(present, self._reception.hostname, self.id, self._reception.seconds())
 
 
-class _SubmittedContent(Content):
-    """Content in which the fields that we might have to add are looked for."""
+class _SubmissionSink(ContentSink):
+    """Content, in which the fields that we might have to add are looked for."""
 
     def __init__(self, body: IStagedBody) -> None:
         super().__init__(body)

@@ -36,15 +36,15 @@ from mailagent.interfaces import (
     NoSuchUser,
     StorageFull,
 )
-from mailagent.reception.message import Content, RecipientMessage
+from mailagent.reception.message import ContentSink, RecipientMessage
 from mailagent.smtp.grammar import SyntaxFault
 from mailagent.smtp.paths import address_of
+from mailagent.smtp.replies import LOCAL_ERROR
 
 _NO_SUCH_USER = Reply(550, "5.1.1", "No such user here")
 _NO_RELAY = Reply(550, "5.7.1", "Not one of our domains; relaying denied")
 _UNWRITABLE = Reply(451, "4.2.0", "Mailbox not available now, try again later")
 _FULL = Reply(452, "4.3.1", "No space for the message now, try again later")
-_LOCAL_ERROR = Reply(451, "4.3.0", "Local error, try again later")
 
 
 @implementer(IMessageDeliveryFactory)
@@ -94,7 +94,7 @@ class Transaction:
         self._client = Client("")
         self._messages: list[RecipientMessage] = []
         self._complete: list[Deferred[str]] = []
-        self._content: Content | None = None
+        self._content: ContentSink | None = None
         self._started = 0.0
 
     # IMessageDelivery
@@ -150,7 +150,7 @@ class Transaction:
             self._refuse(user, str(recipient), _UNWRITABLE)
         except Exception as error:
             events.ERROR(self._log, what=f"{self.id} looking up <{recipient}>", reason=repr(error))
-            self._refuse(user, str(recipient), _LOCAL_ERROR)
+            self._refuse(user, str(recipient), LOCAL_ERROR)
         return mailboxes
 
     def _refuse(self, user: smtp.User, recipient: str, reply: Reply) -> NoReturn:
@@ -167,8 +167,8 @@ class Transaction:
         self._messages.append(message)
         return message
 
-    def _make_content(self, body: IStagedBody) -> Content:
-        return Content(body)
+    def _make_content(self, body: IStagedBody) -> ContentSink:
+        return ContentSink(body)
 
     def abandon(self) -> None:
         """Store nothing; safe to call again."""
@@ -192,7 +192,7 @@ class Transaction:
         content, self._content = self._content, None
         outcomes, self._complete = self._complete, []
         if content is None:
-            _fail(outcomes, _LOCAL_ERROR)
+            _fail(outcomes, LOCAL_ERROR)
             return
         # A stock session may begin the next message while this one is being stored: take down now what it is.
         facts = {"id": self.id, "sender": self._sender_text, "recipients": self._recipient_names}
@@ -211,12 +211,12 @@ class Transaction:
 
         maybeDeferred(self._store, content).addCallbacks(stored, failed)
 
-    def _store(self, content: Content) -> Deferred[None]:
+    def _store(self, content: ContentSink) -> Deferred[None]:
         return self._reception.mailstore.commit(self.id, self._copies(content), content.body)
 
     # What is written ahead of it
 
-    def _copies(self, content: Content) -> list[Copy]:
+    def _copies(self, content: ContentSink) -> list[Copy]:
         """A copy for every recipient; who is reached by an alias of several as well gets no second one."""
         common = self._received()
         if content.has_header:
@@ -242,7 +242,7 @@ class Transaction:
             for (mailbox, _), original in originals.items()
         ]
 
-    def _missing_fields(self, content: Content) -> bytes:
+    def _missing_fields(self, content: ContentSink) -> bytes:
         """Fields that the message ought to have, has not, and is given."""
         return b""
 
@@ -270,7 +270,7 @@ def _reply_to(why: Failure) -> Reply:
     """What a commit that failed is answered with: always 4yz, it is our trouble."""
     if why.check(StorageFull):
         return _FULL
-    return _UNWRITABLE if why.check(MailboxUnwritable) else _LOCAL_ERROR
+    return _UNWRITABLE if why.check(MailboxUnwritable) else LOCAL_ERROR
 
 
 def _fail(outcomes: list[Deferred[str]], reply: Reply) -> None:

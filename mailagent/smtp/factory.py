@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -13,10 +14,12 @@ from twisted.internet.interfaces import (
     IReactorTime,
 )
 from twisted.internet.protocol import Factory
+from twisted.logger import Logger
 from twisted.mail import smtp
 from twisted.mail.interfaces import IMessageDeliveryFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
+from mailagent import log as events
 from mailagent.budget import Budget
 from mailagent.config import Limits
 from mailagent.envelope.reply import Reply
@@ -70,6 +73,7 @@ class SessionFactory(smtp.SMTPFactory):
 
     protocol = Session
     noisy = False
+    _log = Logger()
 
     def __init__(
         self,
@@ -120,7 +124,6 @@ class SessionFactory(smtp.SMTPFactory):
         session.budget = self._budget
         session.admit = self._admit
         session.ended = self._ended
-        self.sessions.add(session)
         return session
 
     def listener(self, role: Role, xclients: Proxies | None = None) -> IProtocolFactory:
@@ -143,8 +146,7 @@ class SessionFactory(smtp.SMTPFactory):
         @return: fires when no session is left, or shortly after the time is up, all sessions told.
         """
         self._drained = Deferred()
-        for session in list(self.sessions):
-            session.drain()
+        self._each(lambda session: session.drain())
         if not self.sessions:
             return succeed(None)
         self._deadline = self._clock.callLater(seconds, self.abort)
@@ -157,17 +159,27 @@ class SessionFactory(smtp.SMTPFactory):
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
         self._deadline = self._clock.callLater(_LAST_WORDS, self._give_up)
-        for session in list(self.sessions):
-            session.abort()
+        self._each(lambda session: session.abort())
 
     def _give_up(self) -> None:
         self._deadline = None
-        for session in list(self.sessions):
-            session.transport.abortConnection()
+        self._each(lambda session: session.transport.abortConnection())
         self._finish()
 
+    def _each(self, end: Callable[[Session], None]) -> None:
+        """Have every session end. One that fails keeps no other from it, and is left to the next, harder call."""
+        for session in list(self.sessions):
+            try:
+                end(session)
+            except Exception as error:
+                events.ERROR(self._log, what="ending a session", reason=repr(error))
+
     def _admit(self, session: Session) -> Reply | None:
-        """Let a session in; or once more, when its real peer is known."""
+        """Let a session in; or once more, when its real peer is known.
+
+        Only now is it one of ours: one whose TLS could not even begin is never heard of again.
+        """
+        self.sessions.add(session)
         self._leave(session)
         refusal = self._admission.enter(session.peer, self._limits)
         if refusal is None:

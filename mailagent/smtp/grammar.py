@@ -18,13 +18,11 @@ from collections.abc import Mapping
 
 import attrs
 
-from mailagent.envelope.address import Address
+from mailagent.envelope.address import MAX_DOMAIN, MAX_LOCAL_PART, Address
 from mailagent.envelope.reply import Reply
 from mailagent.smtp.verbs import HTTP_VERBS, Verb
 
-#: Octets, RFC 5321 sections 4.5.3.1.1 to 4.5.3.1.3.
-MAX_LOCAL_PART = 64
-MAX_DOMAIN = 255
+#: Octets, RFC 5321 section 4.5.3.1.3.
 MAX_PATH = 256
 
 _U = "\x80-\U0010ffff"

@@ -1,7 +1,7 @@
 """The server's side of one SMTP connection.
 
 What is not a legal command in its state changes nothing (L{mailagent.smtp.verbs}); content never becomes commands,
-whatever is wrong with it (L{mailagent.smtp.content}). Order, bounds and replies are L{mailagent.smtp.exchange}'s.
+whatever is wrong with it (L{mailagent.smtp.content}). Order, bounds and replies are L{mailagent.smtp.server_channel}'s.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.internet.defer import maybeDeferred
 from twisted.mail import smtp
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailagent import log as events
@@ -73,8 +74,6 @@ class Session(SessionAuth, Transfer):
         return self._helo_name or None, self.peer.address.encode()
 
     def _command(self, line: bytes) -> None:
-        if self._takes_response(line):
-            return
         command = grammar.parse_command(line)
         verb = command.verb
         if verb is None:
@@ -194,7 +193,11 @@ class Session(SessionAuth, Transfer):
         self._input = CommandBuffer()
         self._start_over()
         self.startedTLS = True
-        self.transport.startTLS(self.ctx)
+        try:
+            self.transport.startTLS(self.ctx)
+        except Exception as error:
+            events.ERROR(self._log, what="starting TLS", reason=repr(error))
+            self._break_off(Failure())
 
     def do_XCLIENT(self, rest: bytes) -> None:
         """Postfix's C{XCLIENT_README}: a proxy tells who its client is."""

@@ -18,15 +18,15 @@ from mailagent.envelope.reply import Reply
 from mailagent.interfaces import IStreamedMessage
 from mailagent.smtp import grammar, replies
 from mailagent.smtp.content import ChunkDecoder, ContentDecoder
-from mailagent.smtp.exchange import Chunk, Exchange
 from mailagent.smtp.grammar import SyntaxFault
 from mailagent.smtp.incoming import IncomingMessage
 from mailagent.smtp.parameters import MailParameters
+from mailagent.smtp.server_channel import Chunk, ServerChannel
 from mailagent.smtp.verbs import State, Verb, illegal
 
 
-class Transfer(Exchange):
-    """An exchange that has a state, a transaction, and ways for the content to come in."""
+class Transfer(ServerChannel):
+    """A channel that has a state, a transaction, and ways for the content to come in."""
 
     def __init__(self, chal: Any = None, contextFactory: Any = None) -> None:
         super().__init__(chal, contextFactory)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from mailagent.smtp.command_buffer import MAX_LINE
+from mailagent.smtp.command_buffer import MAX_RESPONSE_LINE
 from mailagent.smtp.content import ContentDecoder
 from mailagent.smtp.grammar import SyntaxFault, parse_command, parse_helo, parse_mail, parse_rcpt
 from tests.memory_server import Connection, MemoryServer
@@ -14,7 +14,7 @@ from tests.memory_server import Connection, MemoryServer
 #: One reply line: code, dash or space, printable text, no more than RFC 5321 section 4.5.3.1.5 allows.
 _REPLY_LINE = re.compile(rb"[2345][0-9][0-9][ -][ -~]*\Z")
 #: Octets that may wait in a session that is not waiting for anything itself.
-_MOST_HELD = MAX_LINE + 4
+_MOST_HELD = MAX_RESPONSE_LINE + 4
 
 
 def grammar(octets: bytes) -> None:

@@ -20,7 +20,7 @@ from mailagent.envelope.forward import Forward
 from mailagent.envelope.mailbox import Mailbox
 from mailagent.interfaces import IContentSink, IDirectory, IStreamedMessage
 from mailagent.maildir.mailstore import Maildirs
-from mailagent.reception.message import Content, RecipientMessage
+from mailagent.reception.message import ContentSink, RecipientMessage
 from tests.maildir.support import Events
 from tests.memory_server import ROOT, Connection, MemoryServer, codes, transaction
 
@@ -42,7 +42,7 @@ def test_the_objects_provide_what_they_say() -> None:
     delivery = server.reception.getMessageDelivery()
     verifyObject(IMessageDelivery, delivery)
     mailbox = Mailbox(Address("user1", "hostmeister.de"), f"{ROOT}/user1")
-    content = Content(server.mailstore.stage(mailbox))
+    content = ContentSink(server.mailstore.stage(mailbox))
     verifyObject(IContentSink, content)
     verifyObject(IStreamedMessage, RecipientMessage(delivery, content, mailbox.owner, (mailbox,), first=True))
 
