@@ -26,6 +26,7 @@ from mailagent.config.values import (
     Role,
     Size,
     Switch,
+    Target,
     Targets,
     UserName,
 )
@@ -56,11 +57,14 @@ class HostSettings:
     aliases: Mapping[UserName, Targets] = attrs.field(
         factory=dict,
         metadata=doc(
-            'Further names, each for one or several of the `users`: `{ sales = ["ann", "bob"], info = "ann" }`.'
+            "Further names, each for one or several of the `users`, or for addresses: "
+            '`{ sales = ["ann", "someone@elsewhere.example"], info = "ann" }`. Mail for an address elsewhere is '
+            "forwarded; if that fails, `owner-sales` hears of it, or `postmaster` where there is no such name. "
+            "[Aliases](aliases.md) tells more."
         ),
     )
-    catch_all: UserName | None = attrs.field(
-        default=None, metadata=doc("One of the `users`, who gets the mail for every other name.")
+    catch_all: Target | None = attrs.field(
+        default=None, metadata=doc("One of the `users`, or an address, that gets the mail for every other name.")
     )
     postmaster: UserName | None = attrs.field(
         default=None,
