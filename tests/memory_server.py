@@ -35,7 +35,7 @@ from mailagent.reception.submission import SubmissionRealm
 from mailagent.reception.transaction import Reception
 from mailagent.smtp.factory import SessionFactory
 from mailagent.smtp.login import Authentication
-from mailagent.smtp.role import MX, SUBMISSION, Role
+from mailagent.smtp.role import LMTP, MX, SUBMISSION, Role
 from mailagent.smtp.session import Session
 from mailagent.tap import authentication
 from tests.maildir.support import Events, run_now
@@ -200,7 +200,14 @@ class MemoryServer:
             **(reception or {}),
         )
         self.factory = SessionFactory(
-            deliveries or self.reception, self.config.hostname, self.config.limits, self.clock, tls, budget=self.budget
+            deliveries or self.reception,
+            self.config.hostname,
+            self.config.limits,
+            self.clock,
+            tls,
+            budget=self.budget,
+            reports=queue is not None,
+            role_deliveries={LMTP.name: self.reception.for_lmtp()},
         )
         self.role = role or (SUBMISSION if users else MX)
         self.pauses: list[float] = []

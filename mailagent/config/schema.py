@@ -112,7 +112,8 @@ class Listener:
         metadata=doc(
             "What the listener is for: `mx` receives mail for our own hosts (port 25), `submission` takes mail from "
             "our users after STARTTLS and login (port 587), `submissions` the same with TLS from the first octet "
-            "(port 465). The latter two need `directory.users`."
+            "(port 465); these two need `directory.users`. `lmtp` takes mail for our own hosts by LMTP (RFC 2033) from "
+            "another server on this machine: best on a `unix:` socket, else on loopback."
         ),
     )
     proxies: tuple[Network, ...] = attrs.field(

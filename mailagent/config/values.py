@@ -39,7 +39,7 @@ Pattern = NewType("Pattern", str)
 
 #: Those where users log in.
 LOGIN_ROLES = ("submission", "submissions")
-ROLES = ("mx", *LOGIN_ROLES)
+ROLES = ("mx", *LOGIN_ROLES, "lmtp")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 #: RFC 1123 section 2.1; the last label is never all digits, so no IPv4 address passes.
 _DOMAIN = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?!\d+\Z){_LABEL}\Z", re.ASCII)

@@ -109,7 +109,7 @@ def test_an_impossible_value_is_told_with_what_is_allowed() -> None:
     assert wrong == {
         "limits.message_size": 'expected a size (a string such as "25 MiB" or "10 MB", or octets as a whole number; '
         'at least 1), found "25 potatoes"',
-        "listen[0].role": 'expected a role (one of "mx", "submission", "submissions"), found "relay"',
+        "listen[0].role": 'expected a role (one of "mx", "submission", "submissions", "lmtp"), found "relay"',
     }
 
 

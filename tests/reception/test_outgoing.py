@@ -165,6 +165,58 @@ def compose(message: QueuedMessage, outcomes: Sequence[Outcome], beginning: byte
     return QueuedMessage("report", Envelope(None, (message.report_to,)), b"", None), told.encode() + b"|" + beginning
 
 
+def notified(*recipients: str, sender: str = "me@client.example", **more: Any) -> tuple[MemoryQueue, Connection]:
+    """A server that has taken a message for recipients, who are named with their parameters."""
+    _, queue, connection = served(compose_notice=compose, **more)
+    lines = [f"MAIL FROM:<{sender}> ENVID=e RET=HDRS", *(f"RCPT TO:{recipient}" for recipient in recipients), "DATA"]
+    got = connection.send("".join(f"{line}\r\n" for line in lines).encode() + MESSAGE + b".\r\n")
+    assert codes(got)[-1] == "250 2.0.0"
+    return queue, connection
+
+
+def test_what_the_sender_wants_to_hear_goes_with_the_message() -> None:
+    queue, _ = notified("<far@elsewhere.example> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;x@y", "<b@c.example>")
+    ((message, _),) = queue.messages
+    assert (message.envelope.envelope_id, message.envelope.returned) == ("e", "HDRS")
+    assert message.envelope.notify == {FAR: Notify(frozenset({"SUCCESS", "DELAY"}), ("rfc822", "x@y"))}
+
+
+def test_who_asks_hears_of_success_with_the_deliverys_own_commit() -> None:
+    queue, _ = notified(
+        "<user1@hostmeister.de> NOTIFY=SUCCESS",
+        "<user2@hostmeister.de> NOTIFY=FAILURE",
+        "<sales@example.org> NOTIFY=SUCCESS",
+        "<abroad@example.org> NOTIFY=SUCCESS",
+    )
+    (forwarded, _), (report, content) = queue.messages
+    assert content == (
+        b"user1@hostmeister.de:delivered sales@example.org:expanded abroad@example.org:relayed|Subject: x\n\nhi\n"
+    )
+    assert (report.envelope.reverse_path, report.envelope.recipients) == (None, (Address("me", "client.example"),))
+    assert forwarded.envelope.wishes(FAR).conditions == {"NEVER"}
+
+
+@pytest.mark.parametrize(
+    ("recipient", "sender"),
+    [("<user1@hostmeister.de>", "me@client.example"), ("<user1@hostmeister.de> NOTIFY=SUCCESS", "")],
+)
+def test_nobody_else_is_told(recipient: str, sender: str) -> None:
+    queue, _ = notified(recipient, sender=sender)
+    assert queue.messages == []
+
+
+def test_a_notice_that_cannot_be_queued_takes_the_copies_back() -> None:
+    server, queue, connection = served(compose_notice=compose)
+    queue.trouble = StorageFull()
+    got = connection.send(
+        b"MAIL FROM:<me@client.example>\r\nRCPT TO:<user1@hostmeister.de> NOTIFY=SUCCESS\r\nDATA\r\n"
+        + MESSAGE
+        + b".\r\n"
+    )
+    assert codes(got)[-1] == "452 4.3.1"
+    assert server.all_stored == 0
+
+
 # Pure values
 
 addresses = st.builds(Address, st.sampled_from("ab"), st.sampled_from(["x.example", "X.example", "y.example"]))
