@@ -16,6 +16,7 @@ from mailagent.interfaces import MailboxUnwritable, StorageFull
 from mailagent.reception.recipient import Recipient
 from mailagent.smtp.replies import LOCAL_ERROR
 
+NO_SUCH_USER = Reply(550, "5.1.1", "No such user here")
 UNWRITABLE = Reply(451, "4.2.0", "Mailbox not available now, try again later")
 FULL = Reply(452, "4.3.1", "No space for the message now, try again later")
 LOOP = Reply(554, "5.4.6", "Forwarded by us before: the message is going in a circle")

@@ -43,7 +43,7 @@ from mailagent.reception.dispatch import ComposeNotice, Dispatch, ids
 from mailagent.reception.header_scan import HeaderScan
 from mailagent.reception.message import ContentSink, RecipientMessage
 from mailagent.reception.outgoing import Outgoing, is_loop
-from mailagent.reception.part import UNWRITABLE, MessageLoop, Part, fail, text_of
+from mailagent.reception.part import NO_SUCH_USER, UNWRITABLE, MessageLoop, Part, fail, text_of
 from mailagent.reception.recipient import Recipient
 from mailagent.reception.relay_networks import RelayNetworks
 from mailagent.smtp.grammar import SyntaxFault
@@ -51,7 +51,6 @@ from mailagent.smtp.parameters import MailParameters, RcptParameters
 from mailagent.smtp.paths import address_of
 from mailagent.smtp.replies import LOCAL_ERROR
 
-_NO_SUCH_USER = Reply(550, "5.1.1", "No such user here")
 _NO_RELAY = Reply(550, "5.7.1", "Not one of our domains; relaying denied")
 _NO_DOMAIN = Reply(550, "5.1.2", "Not a domain to which mail can be sent")
 _STORED = Reply(250, "2.1.5", "Stored")
@@ -150,7 +149,7 @@ class Transaction:
         except SyntaxFault as fault:
             self._refuse(user, str(user), fault.reply)
         if recipient is None:
-            self._refuse(user, "", _NO_SUCH_USER)
+            self._refuse(user, "", NO_SUCH_USER)
         client = _client_of(user)
         accepted = await self._resolve(user, recipient, client)
         if accepted.leaves and self._reception.queue is None:
@@ -170,7 +169,7 @@ class Transaction:
                 if probe is not None:
                     await probe
         except NoSuchUser:
-            self._refuse(user, str(recipient), _NO_SUCH_USER)
+            self._refuse(user, str(recipient), NO_SUCH_USER)
         except NoSuchHost:
             refusal = self._remote_refusal(recipient, client)
             if refusal is not None:
