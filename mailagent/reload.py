@@ -122,7 +122,9 @@ class Reload:
         for reason in str(error).splitlines() if expected else [repr(error)]:
             events.RELOAD_REFUSED(self._parts.log, reason=reason)
 
-    def _done(self, _: object) -> None:
+    def _done(self, result: object) -> None:
+        if isinstance(result, Failure):
+            events.ERROR(self._parts.log, what="taking up the configuration", reason=repr(result.value))
         self._running = False
         if self._again:
             self._again = False

@@ -155,6 +155,17 @@ def test_a_fault_of_ours_is_told_and_the_next_reload_works(world: World, monkeyp
     assert world.told[1:] == ["reloaded built-in default, changed: whitelist.users"]
 
 
+def test_a_fault_while_it_is_put_in_place_is_told_and_the_next_reload_works(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(ServerTLS, "use", lambda self, found: 1 / 0)
+        world.reload_with(whitelist=with_zed())
+    assert world.told == ["taking up the configuration: ZeroDivisionError('division by zero')"]
+    world.reload_with(whitelist=with_zed())
+    assert world.told[1:] == ["reloaded built-in default, changed: whitelist.users"]
+
+
 def test_ready_is_put_in_place_only_when_the_thread_is_done(world: World) -> None:
     directory = world.directory.current
     world.next = attrs.evolve(world.config, whitelist=with_zed())

@@ -11,7 +11,8 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
 from mailagent.config import Config, HostSettings, MailboxSettings, WhitelistSettings, load
-from mailagent.config.values import ConfiguredPath, Domain, UserName
+from mailagent.config.schema import Listener
+from mailagent.config.values import ConfiguredPath, Domain, Network, Role, UserName
 from mailagent.directory.whitelist import Whitelist
 from mailagent.welcome import address_text, lines
 from tests.memory_server import make_config
@@ -58,6 +59,16 @@ def test_the_client_is_told_where_the_server_is(config: Config, address: IAddres
 
 def test_a_local_socket_is_not_shown_to_the_client(config: Config) -> None:
     assert "mailclient --to" in told(config, UNIXAddress("/run/mail.sock"))[3]
+
+
+def test_listeners_that_want_a_login_or_a_proxy_are_not_shown_to_the_client(config: Config) -> None:
+    submission = Listener(role=Role("submission"))
+    proxied = Listener(proxies=(Network("192.0.2.1"),))
+    addresses = [IPv4Address("TCP", "127.0.0.1", port) for port in (587, 26, 25)]
+    mixed = attrs.evolve(config, listen=(submission, proxied, Listener()))
+    assert "mailclient --server 127.0.0.1:25 --to" in told(mixed, *addresses)[3]
+    closed = attrs.evolve(config, listen=(submission, proxied))
+    assert not any("send one" in line for line in told(closed, *addresses[:2]))
 
 
 def test_paths_are_those_of_the_mailboxes_and_quoted_for_the_shell(config: Config) -> None:

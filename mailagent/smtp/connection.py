@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHalfCloseableProtocol,
@@ -198,6 +199,8 @@ class Connection(smtp.ESMTP):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._gone:
             return
+        if self._over and reason.check(ConnectionLost):  # after our last words; over TLS most clients end like that
+            reason = connectionDone
         self._over = self._gone = True
         self._stop_clocks()
         self._abandon()

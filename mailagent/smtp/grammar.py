@@ -7,7 +7,8 @@ The grammar is that of the RFC but for these tolerances, which real senders need
 
   - white space after the colon of C{MAIL FROM:} and C{RCPT TO:} (old Outlook, many scripts and devices);
   - white space at the end of a line (RFC 5321 section 4.1.1 asks for it);
-  - underscores in domains (host names of Windows networks; Postfix and Exim take them).
+  - underscores in domains (host names of Windows networks; Postfix and Exim take them);
+  - in HELO and EHLO, brackets around what is no address (nothing is decided by that name, RFC 5321 section 4.1.4).
 """
 
 from __future__ import annotations

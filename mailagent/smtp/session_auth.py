@@ -100,6 +100,7 @@ class SessionAuth(ServerChannel):
             self._decide(step(response), self._login_answered)
 
     def _login_answered(self, reply: Reply) -> None:
+        self._take_login()
         if len(self._input):
             self._close(replies.OUT_OF_STEP)
         elif reply.code == 421:
@@ -107,10 +108,9 @@ class SessionAuth(ServerChannel):
         elif not reply.positive:
             self._refuse("AUTH", reply)
         else:
-            self._take_login()
             self._reply(reply)
-            if self._over:  # the client has gone meanwhile: the login ends like any other
-                self._log_out()
+        if self._over:  # now, or the client has gone meanwhile: the login ends like any other
+            self._log_out()
 
     def _take_login(self) -> None:
         if self._login is None or self._login.avatar is None:

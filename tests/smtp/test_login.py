@@ -199,6 +199,17 @@ def test_a_login_of_somebody_who_has_gone_meanwhile_ends_like_any_other() -> Non
     assert realm.gone
 
 
+def test_a_login_of_somebody_who_did_not_wait_for_it_ends_like_any_other() -> None:
+    realm, outcome = Realm(), Deferred[bytes]()
+    connection = connect(with_portal(Portal(realm, [Anybody(outcome)])))  # type: ignore[arg-type,list-item]
+    connection.send(plain())
+    connection.send(b"NOOP\r\n")
+    outcome.callback(b"ann")
+    assert codes(connection.received()) == ["554 5.5.0"]
+    connection.finish()
+    assert realm.gone
+
+
 def test_a_checker_in_trouble_is_our_fault_and_counts_for_nobody(events: Events) -> None:
     server = with_portal(Portal(Realm(), [Anybody(fail(OSError("disk")))]))  # type: ignore[arg-type,list-item]
     assert codes(connect(server).send(plain())) == ["454 4.7.0"]

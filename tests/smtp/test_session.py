@@ -16,6 +16,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import ITLSTransport
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
 from twisted.mail import smtp
 from twisted.mail.interfaces import IMessageDelivery
 from zope.interface import alsoProvides, implementer
@@ -445,6 +446,16 @@ def test_a_connection_and_its_end_are_logged() -> None:
     assert named["connected"]["peer"] == "192.0.2.7:40000"
     assert named["command_refused"]["command"] == "unknown"
     assert named["disconnected"]["peer"] == "192.0.2.7:40000"
+
+
+@pytest.mark.parametrize(("last", "why"), [(b"QUIT\r\n", "closed cleanly"), (b"NOOP\r\n", "non-clean")])
+def test_a_connection_cut_after_our_last_words_is_no_unclean_end(last: bytes, why: str) -> None:
+    """Over TLS most clients drop the connection at C{221}, with our C{close_notify} unread."""
+    connection = greeted(MemoryServer())
+    connection.send(last)
+    with capturedLogs() as told:
+        connection.lose(cleanly=False)
+    assert why in next(event["reason"] for event in told if event.get("event") == "disconnected")
 
 
 def test_a_peer_that_has_said_all_still_gets_its_replies() -> None:
