@@ -19,12 +19,14 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 from twisted.python.threadpool import ThreadPool
 
-from mailagent import log, welcome
+from mailagent import log, state, welcome
 from mailagent.budget import Budget
 from mailagent.config import BUILT_IN, AuthSettings, Config, ConfigError, Overrides, load
 from mailagent.directory.current import CurrentDirectory
 from mailagent.directory.users import Users
 from mailagent.directory.whitelist import Whitelist
+from mailagent.envelope.address import Address
+from mailagent.envelope.mailbox import Mailbox
 from mailagent.maildir.files import Files
 from mailagent.maildir.mailstore import Maildirs
 from mailagent.policy.login_limits import LoginLimits
@@ -162,7 +164,8 @@ def make_service(
     files = Files()
     directory = CurrentDirectory(Whitelist.from_config(config))
     budget = Budget()
-    mailstore = Maildirs(files, in_pool, config.hostname, time.time, budget=budget)
+    spool = Mailbox(Address("spool", ""), state.spool(config.state))
+    mailstore = Maildirs(files, in_pool, config.hostname, time.time, budget=budget, spool=spool)
     networks = RelayNetworks.of(config.relay.networks)
     reception = Reception(
         directory, mailstore, config.hostname, time.time, partial(randbits, 30), relay_networks=networks

@@ -26,6 +26,8 @@ from mailagent.config.values import ConfiguredPath, Count, Domain, Switch, Targe
 from mailagent.directory.users import Users
 from mailagent.directory.users_file import UsersFile
 from mailagent.directory.whitelist import Whitelist
+from mailagent.envelope.address import Address
+from mailagent.envelope.mailbox import Mailbox
 from mailagent.envelope.queued import QueuedMessage
 from mailagent.interfaces import Chunks, IQueue
 from mailagent.maildir.layout import prepare
@@ -41,6 +43,7 @@ from mailagent.tap import authentication
 from tests.maildir.support import Events, run_now
 
 ROOT = "/mail"
+SPOOL = "/spool"
 STRANGER = "192.0.2.7"
 MIDNIGHT = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 +0000
 
@@ -184,10 +187,17 @@ class MemoryServer:
         self.clock.advance(MIDNIGHT)
         self.files = MemoryFiles(self.clock.seconds)
         self.directory = directory or Whitelist.from_config(self.config)
+        for path in (SPOOL, f"{SPOOL}/tmp"):
+            self.files.make_directory(path)
         prepare(self.files, Whitelist.from_config(self.config).mailboxes(), MIDNIGHT, Events().log)
         self.budget = Budget()
         self.mailstore = Maildirs(
-            self.files, run_in_thread, self.config.hostname, self.clock.seconds, budget=self.budget
+            self.files,
+            run_in_thread,
+            self.config.hostname,
+            self.clock.seconds,
+            budget=self.budget,
+            spool=Mailbox(Address("spool", ""), SPOOL),
         )
         entropy = count()
         self.reception = Reception(

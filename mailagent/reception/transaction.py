@@ -23,6 +23,7 @@ from zope.interface import implementer
 from mailagent import log as events
 from mailagent.envelope.address import Address
 from mailagent.envelope.envelope import Envelope
+from mailagent.envelope.mailbox import Mailbox
 from mailagent.envelope.message_id import message_id
 from mailagent.envelope.notify import UNASKED, Notify
 from mailagent.envelope.outcome import Outcome
@@ -114,6 +115,7 @@ class Transaction:
         self._parameters = parameters or MailParameters()
         self._client = Client("")
         self._leaves = False
+        self._home: Mailbox | None = None
         self._messages: list[RecipientMessage] = []
         self._complete: list[tuple[RecipientMessage, Deferred[str]]] = []
         self._content: ContentSink | None = None
@@ -156,6 +158,7 @@ class Transaction:
             self._refuse(user, str(recipient), _NO_RELAY if accepted.remote else LOCAL_ERROR)
         self._client = client
         self._leaves = self._leaves or accepted.leaves
+        self._home = self._home or next(iter(accepted.mailboxes), None)
         events.RECIPIENT_ACCEPTED(self._log, id=self.id, recipient=str(recipient), sender=self._sender_text)
         return partial(self._open_message, accepted)
 
@@ -203,8 +206,7 @@ class Transaction:
     def _open_message(self, recipient: Recipient) -> RecipientMessage:
         if self._content is None:
             self._started = self._reception.seconds()
-            body = self._reception.mailstore.stage(next(iter(recipient.mailboxes), None))
-            self._content = ContentSink(body, self._header_scan())
+            self._content = ContentSink(self._reception.mailstore.stage(self._home), self._header_scan())
         message = RecipientMessage(self, self._content, recipient, first=not self._messages)
         self._messages.append(message)
         return message

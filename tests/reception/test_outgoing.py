@@ -79,6 +79,24 @@ def test_local_and_remote_recipients_are_one_commit() -> None:
     assert len(server.stored("user1")) == 1
 
 
+@pytest.mark.parametrize("recipients", [("far@elsewhere.example", "user1@hostmeister.de"), ("far@elsewhere.example",)])
+def test_large_content_is_kept_with_a_mailbox_else_in_the_spool(recipients: tuple[str, ...]) -> None:
+    server, queue, connection = served()
+    places: list[str] = []
+    open_anonymous = server.files.open_anonymous
+
+    def watched(directory: str) -> int:
+        places.append(directory)
+        return open_anonymous(directory)
+
+    server.files.open_anonymous = watched  # type: ignore[method-assign]
+    content = b"A: b\r\n\r\n" + (b"x" * 998 + b"\r\n") * 1000
+    assert codes(connection.send(transaction(*recipients, content=content)))[-1] == "250 2.0.0"
+    assert places == ["/mail/user1/tmp" if len(recipients) > 1 else "/spool/tmp"]
+    assert queue.messages[0][1] == content.replace(b"\r\n", b"\n")
+    assert server.files.descriptors == []
+
+
 @pytest.mark.parametrize(("trouble", "reply"), [(StorageFull(), "452 4.3.1"), (StorageFailed("away"), "451 4.3.0")])
 def test_a_queue_in_trouble_is_4xx_and_no_copy_stays(trouble: Exception, reply: str) -> None:
     server, queue, connection = served()
