@@ -27,8 +27,11 @@ from mailagent.directory.users import Users
 from mailagent.directory.whitelist import Whitelist
 from mailagent.envelope.address import Address
 from mailagent.envelope.mailbox import Mailbox
+from mailagent.envelope.message_id import message_id
+from mailagent.interfaces import StorageFailed
 from mailagent.maildir.files import Files
 from mailagent.maildir.mailstore import Maildirs
+from mailagent.outbound import Outbound, success_notice
 from mailagent.policy.login_limits import LoginLimits
 from mailagent.reception.relay_networks import RelayNetworks
 from mailagent.reception.submission import SubmissionRealm
@@ -166,9 +169,26 @@ def make_service(
     budget = Budget()
     spool = Mailbox(Address("spool", ""), state.spool(config.state))
     mailstore = Maildirs(files, in_pool, config.hostname, time.time, budget=budget, spool=spool)
+    logger = Logger("mailagent")
     networks = RelayNetworks.of(config.relay.networks)
+    entropy = partial(randbits, 30)
+
+    def new_message_id() -> str:
+        return message_id(int(time.time() * 1_000_000), entropy())
+
+    def listening() -> list[tuple[str, int]]:
+        return agent.addresses()
+
+    outbound = Outbound(config, directory, mailstore, new_message_id, listening, reactor, logger)
     reception = Reception(
-        directory, mailstore, config.hostname, time.time, partial(randbits, 30), relay_networks=networks
+        directory,
+        mailstore,
+        config.hostname,
+        time.time,
+        entropy,
+        queue=outbound,
+        relay_networks=networks,
+        compose_notice=success_notice(config.hostname, new_message_id, time.time),
     )
     tls = ServerTLS(reactor.seconds)
     logins = _logins(config, reception, reactor, in_pool)
@@ -183,17 +203,16 @@ def make_service(
         reports=reception.queue is not None,
         role_deliveries={LMTP.name: reception.for_lmtp()},
     )
-    logger = Logger("mailagent")
-    parts = Parts(directory, factory, tls, files, logger)
+    parts = Parts(directory, factory, tls, files, networks, logger, outbound.take_up)
     pid_file = PidFile(config.state)
 
     def start() -> None:
         parts.start(config)
         if not pid_file.claim():
-            text = f"another server runs with the state directory {config.state}; mailagent reload reaches that one"
-            log.NOTICE(logger, text=text)
+            raise StorageFailed(f"another server runs with the state directory {config.state}")
+        outbound.prepare()
 
-    return MailAgent(
+    agent = MailAgent(
         config,
         factory,
         pool,
@@ -202,7 +221,10 @@ def make_service(
         announce=lambda ports: welcome.announce(config, list(directory.mailboxes()), ports, logger),
         reload=Reload(config, load_again, parts, in_pool),
         observer=observer,
+        begin=outbound.start,
+        end=outbound.stop,
     )
+    return agent
 
 
 def _logins(
