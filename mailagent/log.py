@@ -90,6 +90,9 @@ USERS_READ = Event("users_read", "users file {path} read: {users} users")
 TLS_GIVEN_UP = Event(
     "tls_given_up", "{host} [{address}] is sent to without TLS for an hour, as its TLS fails: {reason}", LogLevel.warn
 )
+RECIPIENT_QUARANTINED = Event(
+    "recipient_quarantined", "{id} set aside, its row in the queue cannot be read: {reason}", LogLevel.error
+)
 ERROR = Event("error", "{what}: {reason}", LogLevel.error)
 RELOADED = Event("reloaded", "reloaded {source}, changed: {changed}")
 RESTART_NEEDED = Event("restart_needed", "changed, and taken up by a restart only: {settings}", LogLevel.warn)
