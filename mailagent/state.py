@@ -15,11 +15,20 @@ _PID_FILE = "mailagent.pid"
 
 
 def make_directory(path: str) -> None:
-    """Make the directory (mode 0700), and what is missing above it, unless it is there.
+    """Make the directory (mode 0700), its L{spool}, and what is missing above it, unless it is there.
 
     @raise OSError: not possible.
     """
     os.makedirs(path, mode=0o700, exist_ok=True)
+    os.makedirs(os.path.join(spool(path), "tmp"), mode=0o700, exist_ok=True)
+
+
+def spool(path: str) -> str:
+    """Where in the state directory C{path} large content is kept as it comes in, if no mailbox is its own.
+
+    Its C{tmp} is used, for files without names.
+    """
+    return os.path.join(path, "spool")
 
 
 def write_new(path: str, content: bytes, mode: int = 0o600) -> None:

@@ -19,15 +19,18 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 from twisted.python.threadpool import ThreadPool
 
-from mailagent import log, welcome
+from mailagent import log, state, welcome
 from mailagent.budget import Budget
 from mailagent.config import BUILT_IN, AuthSettings, Config, ConfigError, Overrides, load
 from mailagent.directory.current import CurrentDirectory
 from mailagent.directory.users import Users
 from mailagent.directory.whitelist import Whitelist
+from mailagent.envelope.address import Address
+from mailagent.envelope.mailbox import Mailbox
 from mailagent.maildir.files import Files
 from mailagent.maildir.mailstore import Maildirs
 from mailagent.policy.login_limits import LoginLimits
+from mailagent.reception.relay_networks import RelayNetworks
 from mailagent.reception.submission import SubmissionRealm
 from mailagent.reception.transaction import Reception
 from mailagent.reload import Parts, Reload
@@ -35,6 +38,7 @@ from mailagent.service import MailAgent
 from mailagent.smtp import auth
 from mailagent.smtp.factory import SessionFactory
 from mailagent.smtp.login import Authentication
+from mailagent.smtp.role import LMTP
 from mailagent.smtp.tls import ServerTLS
 from mailagent.state import PidFile
 
@@ -160,11 +164,25 @@ def make_service(
     files = Files()
     directory = CurrentDirectory(Whitelist.from_config(config))
     budget = Budget()
-    mailstore = Maildirs(files, in_pool, config.hostname, time.time, budget=budget)
-    reception = Reception(directory, mailstore, config.hostname, time.time, partial(randbits, 30))
+    spool = Mailbox(Address("spool", ""), state.spool(config.state))
+    mailstore = Maildirs(files, in_pool, config.hostname, time.time, budget=budget, spool=spool)
+    networks = RelayNetworks.of(config.relay.networks)
+    reception = Reception(
+        directory, mailstore, config.hostname, time.time, partial(randbits, 30), relay_networks=networks
+    )
     tls = ServerTLS(reactor.seconds)
     logins = _logins(config, reception, reactor, in_pool)
-    factory = SessionFactory(reception, config.hostname, config.limits, reactor, tls, logins, budget)
+    factory = SessionFactory(
+        reception,
+        config.hostname,
+        config.limits,
+        reactor,
+        tls,
+        logins,
+        budget,
+        reports=reception.queue is not None,
+        role_deliveries={LMTP.name: reception.for_lmtp()},
+    )
     logger = Logger("mailagent")
     parts = Parts(directory, factory, tls, files, logger)
     pid_file = PidFile(config.state)
