@@ -39,16 +39,23 @@ class _RoleFactory(Factory):
 
     noisy = False
 
-    def __init__(self, sessions: SessionFactory, role: Role, xclients: Proxies) -> None:
+    def __init__(
+        self, sessions: SessionFactory, role: Role, xclients: Proxies, deliveries: IMessageDeliveryFactory | None
+    ) -> None:
         self._sessions = sessions
         self._role = role
         self._xclients = xclients
+        self._deliveries = deliveries
 
     def buildProtocol(self, addr: IAddress | None) -> Session | None:
         session = self._sessions.buildProtocol(addr)
         if session is not None:
             session.role = self._role
             session.xclients = self._xclients
+            if self._deliveries is not None:
+                session.deliveryFactory = self._deliveries
+            if self._role.knows_users:
+                session.ctx = None  # nobody listens in on a local socket
         return session
 
 
@@ -126,13 +133,16 @@ class SessionFactory(smtp.SMTPFactory):
         session.ended = self._ended
         return session
 
-    def listener(self, role: Role, xclients: Proxies | None = None) -> IProtocolFactory:
+    def listener(
+        self, role: Role, xclients: Proxies | None = None, deliveries: IMessageDeliveryFactory | None = None
+    ) -> IProtocolFactory:
         """The factory for a listener of this role. All listeners' sessions are this factory's.
 
         @param xclients: who may tell by XCLIENT who the client is; by default, nobody.
+        @param deliveries: instead of the factory's own.
         @raise ValueError: the role wants TLS from the first octet, and there is none.
         """
-        factory = _RoleFactory(self, role, xclients or Proxies([]))
+        factory = _RoleFactory(self, role, xclients or Proxies([]), deliveries)
         if not role.implicit_tls:
             return factory
         if self._tls is None:

@@ -27,6 +27,7 @@ class Role:
     @ivar requires_tls: without TLS, nothing but the way to it.
     @ivar requires_authentication: without a login, nothing but the way to it.
     @ivar offers_authentication: whether this is a place to log in at all.
+    @ivar knows_users: its clients are users of this machine, on a local socket: the system tells which (SO_PEERCRED).
     """
 
     name: str
@@ -34,6 +35,7 @@ class Role:
     requires_tls: bool = False
     requires_authentication: bool = False
     offers_authentication: bool = False
+    knows_users: bool = False
 
     def refusal(self, verb: Verb, *, encrypted: bool, authenticated: bool) -> Reply | None:
         """Why C{verb} may not come now, or C{None} where it may.
@@ -54,5 +56,7 @@ MX = Role("mx")
 SUBMISSION = Role("submission", requires_tls=True, requires_authentication=True, offers_authentication=True)
 #: The same with TLS from the first octet (RFC 8314 section 3.3).
 SUBMISSIONS = attrs.evolve(SUBMISSION, name="submissions", implicit_tls=True)
+#: Users of this machine send, over a local socket; not for a configured listener.
+LOCAL = Role("local", knows_users=True)
 
 ROLES: Mapping[str, Role] = MappingProxyType({role.name: role for role in (MX, SUBMISSION, SUBMISSIONS)})
