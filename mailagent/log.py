@@ -87,6 +87,9 @@ CERTIFICATE_KEPT = Event(
 LOGIN_SUCCEEDED = Event("login_succeeded", "{peer} logged in as {name} by {mechanism}")
 LOGIN_FAILED = Event("login_failed", "{peer} failed to log in as {name} by {mechanism}: {reply}")
 USERS_READ = Event("users_read", "users file {path} read: {users} users")
+RECIPIENT_QUARANTINED = Event(
+    "recipient_quarantined", "{id} set aside, its row in the queue cannot be read: {reason}", LogLevel.error
+)
 ERROR = Event("error", "{what}: {reason}", LogLevel.error)
 RELOADED = Event("reloaded", "reloaded {source}, changed: {changed}")
 RESTART_NEEDED = Event("restart_needed", "changed, and taken up by a restart only: {settings}", LogLevel.warn)

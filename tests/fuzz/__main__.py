@@ -1,8 +1,9 @@
 """Coverage-guided fuzzing with atheris: C{python -m tests.fuzz TARGET [libFuzzer options]}.
 
-It starts from C{tests/fuzz/corpus/TARGET}, and what it finds goes to C{.fuzz/TARGET}, which git ignores; libFuzzer's
-C{-merge=1 tests/fuzz/corpus/TARGET .fuzz/TARGET} takes over what adds coverage. An input that breaks a target is
-written to the working directory: put it into the corpus with the fix, and the ordinary tests try it for ever.
+It starts from C{tests/fuzz/corpus/TARGET} and knows the words of C{tests/fuzz/TARGET.dict}. What it finds goes to
+C{.fuzz/TARGET}, which git ignores; libFuzzer's C{-merge=1 tests/fuzz/corpus/TARGET .fuzz/TARGET} takes over what adds
+coverage. An input that breaks a target is written to the working directory: put it into the corpus with the fix, and
+the ordinary tests try it for ever.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def main() -> None:
     found = Path(".fuzz") / name
     found.mkdir(parents=True, exist_ok=True)
     folders = [] if "-merge=1" in sys.argv else [str(found), str(corpus)]
-    atheris.Setup([sys.argv[0], *folders, *sys.argv[2:]], TARGETS[name])
+    words = [f"-dict={dictionary}"] if (dictionary := corpus.parent.parent / f"{name}.dict").exists() else []
+    atheris.Setup([sys.argv[0], *words, *folders, *sys.argv[2:]], TARGETS[name])
     atheris.Fuzz()
 
 
