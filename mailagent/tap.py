@@ -25,9 +25,11 @@ from mailagent.config import BUILT_IN, AuthSettings, Config, ConfigError, Overri
 from mailagent.directory.current import CurrentDirectory
 from mailagent.directory.users import Users
 from mailagent.directory.whitelist import Whitelist
+from mailagent.local_door import LocalDoor, user_name
 from mailagent.maildir.files import Files
 from mailagent.maildir.mailstore import Maildirs
 from mailagent.policy.login_limits import LoginLimits
+from mailagent.reception.local_submission import LocalSubmission
 from mailagent.reception.submission import SubmissionRealm
 from mailagent.reception.transaction import Reception
 from mailagent.reload import Parts, Reload
@@ -35,6 +37,7 @@ from mailagent.service import MailAgent
 from mailagent.smtp import auth
 from mailagent.smtp.factory import SessionFactory
 from mailagent.smtp.login import Authentication
+from mailagent.smtp.role import LOCAL
 from mailagent.smtp.tls import ServerTLS
 from mailagent.state import PidFile
 
@@ -168,10 +171,15 @@ def make_service(
     logger = Logger("mailagent")
     parts = Parts(directory, factory, tls, files, logger)
     pid_file = PidFile(config.state)
+    local = LocalSubmission.of(reception, partial(in_pool, user_name))
+    door = LocalDoor(reactor, config.state, factory.listener(LOCAL, deliveries=local))
 
     def start() -> None:
         parts.start(config)
-        if not pid_file.claim():
+        if pid_file.claim():
+            door.open()
+            reactor.addSystemEventTrigger("before", "shutdown", door.close)
+        else:
             text = f"another server runs with the state directory {config.state}; mailagent reload reaches that one"
             log.NOTICE(logger, text=text)
 

@@ -9,6 +9,7 @@ import click
 
 from mailagent import __version__
 from mailagent.cli.reload import reload
+from mailagent.cli.sendmail import sendmail
 from mailagent.cli.tls import tls
 from mailagent.cli.user import user
 
@@ -23,5 +24,6 @@ def main() -> None:
 
 
 main.add_command(reload)
+main.add_command(sendmail)
 main.add_command(tls)
 main.add_command(user)

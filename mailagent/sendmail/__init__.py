@@ -1,1 +1,1 @@
-"""C{sendmail}, the command by which programs on this machine send: what it reads, and how it hands that to the server."""
+"""C{sendmail}, the command by which programs on this machine send: reading a message, and handing it on."""

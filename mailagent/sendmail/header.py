@@ -1,4 +1,4 @@
-"""A message's header as C{sendmail} reads it and changes it: recipients taken out of it, C{Bcc} removed. Pure values."""
+"""A message's header as C{sendmail} reads it and changes it: recipients found, C{Bcc} removed. Pure values."""
 
 from __future__ import annotations
 
@@ -43,10 +43,7 @@ class Header:
         if any(_name(field) == b"from" for field in self.fields):
             return self
         name = "".join(letter for letter in full_name if letter.isprintable())
-        if name and str(author).isascii():
-            text = formataddr((name, str(author)))
-        else:
-            text = str(author)
+        text = formataddr((name, str(author))) if name and str(author).isascii() else str(author)
         return Header((f"From: {text}\n".encode(), *self.fields))
 
     def __bytes__(self) -> bytes:
