@@ -20,6 +20,7 @@ from mailagent.queue.items import QUEUED, QueuedRecipient, StoredMessage
 
 #: Longest text of a peer that is kept, in characters.
 _MAX_TEXT = 2000
+_ADDRESS = re.compile(r'(?s)(?:"((?:[^"\\]|\\.)*)"|([^"@]+))(?:@([^@]+))?')
 _CONDITIONS = frozenset({"NEVER", "SUCCESS", "FAILURE", "DELAY"})
 
 
@@ -42,15 +43,15 @@ def path(text: str) -> Address | None:
 
     @raise ValueError: it has not.
     """
-    local, at, domain = text.rpartition("@")
-    if not at:
-        local, domain = text, ""
-    if local.startswith('"') and local.endswith('"') and len(local) > 1:
-        local = re.sub(r"\\(.)", r"\1", local[1:-1], flags=re.DOTALL)
-    address = Address(local, domain) if text else None
-    if path_text(address) != text:
-        raise ValueError("not an address")
-    return address
+    if not text:
+        return None
+    found = _ADDRESS.fullmatch(text)
+    if found is not None:
+        quoted, bare, domain = found.groups(default="")
+        address = Address(bare or re.sub(r"(?s)\\(.)", r"\1", quoted), domain)
+        if str(address) == text:
+            return address
+    raise ValueError("not an address")
 
 
 def message_row(message: QueuedMessage, body: bytes | None, chunks: int, now: float) -> dict[str, object]:

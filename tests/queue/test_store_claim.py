@@ -201,7 +201,7 @@ def test_as_many_statements_are_run_for_a_long_queue_as_for_a_short_one(database
 
 
 def test_as_much_is_done_for_a_long_queue_as_for_a_short_one(database: Database, store: Store) -> None:
-    """SQLite's own count of the steps of its machine, for the claim of two messages."""
+    """SQLite's own count of the steps of its machine, on two messages' way."""
 
     def steps(number: int) -> int:
         database.execute("DELETE FROM messages")
@@ -218,7 +218,13 @@ def test_as_much_is_done_for_a_long_queue_as_for_a_short_one(database: Database,
             driver = connection.connection.driver_connection
             assert driver is not None
             driver.set_progress_handler(count, 1)
-            assert len(store.claim(connection, NOW, 2)) == 2
+            store.start(connection)
+            store.insert(connection, [message("new", "a@x.example")], b"", NOW)
+            one, other = store.claim(connection, NOW, 2)
+            assert store.settle(connection, one, deferred(one, NOW + 60), [], NOW, 0.0)
+            assert store.settle(connection, other, all_as(other, STORED), [], NOW, 0.0)
+            assert len(store.overdue(connection, NOW + 9 * DAY, DAY, DAY, 2)) == 2
+            store.next_ready(connection)
             driver.set_progress_handler(None, 1)
         return counted
 

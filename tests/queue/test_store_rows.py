@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mailagent.envelope.address import Address
@@ -15,6 +15,7 @@ addresses = st.builds(Address, TEXT, TEXT.map(lambda text: text.replace("@", "")
 
 
 @given(st.none() | addresses)
+@example(Address("@", ""))
 def test_an_address_comes_back_as_it_was(address: Address | None) -> None:
     assert path(path_text(address)) == address
 
