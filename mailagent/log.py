@@ -92,6 +92,29 @@ USERS_READ = Event("users_read", "users file {path} read: {users} users")
 RECIPIENT_QUARANTINED = Event(
     "recipient_quarantined", "{id} set aside, its row in the queue cannot be read: {reason}", LogLevel.error
 )
+RECIPIENT_DELIVERED = Event(
+    "recipient_delivered", "{id} delivered to <{recipient}> by {host} after {delay:.1f} s: {reply}"
+)
+RECIPIENT_DEFERRED = Event(
+    "recipient_deferred", "{id} deferred for <{recipient}> by {host}, attempt {attempts}, {delay:.1f} s old: {reply}"
+)
+RECIPIENT_FAILED = Event(
+    "recipient_failed", "{id} failed for <{recipient}> by {host} after {delay:.1f} s: {reply}", LogLevel.warn
+)
+RECIPIENT_EXPIRED = Event(
+    "recipient_expired",
+    "{id} given up for <{recipient}> after {attempts} attempts, {delay:.1f} s: {reply}",
+    LogLevel.warn,
+)
+REPORT_QUEUED = Event("report_queued", "{id} report {report} queued for <{recipient}>")
+DESTINATION_HELD = Event("destination_held", "nothing is tried at {destination} for {seconds:.1f} s")
+LEASE_LOST = Event(
+    "lease_lost", "{id} for {destination} has been taken up by another: nothing is written down", LogLevel.warn
+)
+QUEUE_TROUBLE = Event(
+    "queue_trouble", "the queue's database cannot be {verb}, what needs it waits: {reason}", LogLevel.error
+)
+QUEUE_RECOVERED = Event("queue_recovered", "the queue's database can be {verb} again")
 ERROR = Event("error", "{what}: {reason}", LogLevel.error)
 RELOADED = Event("reloaded", "reloaded {source}, changed: {changed}")
 RESTART_NEEDED = Event("restart_needed", "changed, and taken up by a restart only: {settings}", LogLevel.warn)
