@@ -110,7 +110,7 @@ def sendmail(mode: str, run_queue: str | None, config: str | None, **given: Any)
     if mode == "p":
         from mailagent.cli.queue import list_items
 
-        click.get_current_context().invoke(list_items, config=config, state=given["state"])
+        click.get_current_context().invoke(list_items, config=config, state_directory=given["state"], as_json=False)
     elif mode != "m":
         raise Failed(f"-b{mode} is not known: {_OTHER_MODES.get(mode, 'only -bm and -bp are')}", _USAGE)
     elif run_queue is not None:
