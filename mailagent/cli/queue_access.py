@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from mailagent.cli.options import configuration
 from mailagent.config import Config
-from mailagent.database.engine import database_url, for_reading, for_writing
+from mailagent.database.engine import BUSY, database_url, for_reading, for_writing
 from mailagent.database.migration import check
 from mailagent.database.trouble import trouble
 from mailagent.interfaces import StorageFailed, StorageFull
@@ -39,7 +39,7 @@ class Access:
     def reading(self) -> Iterator[sa.Connection]:
         """A connection that changes nothing."""
         with self._told(), trouble():
-            engine = for_reading(self._url)
+            engine = for_reading(self._url, BUSY)
             try:
                 with engine.begin() as connection:
                     check(connection)
@@ -51,7 +51,7 @@ class Access:
     def writing(self) -> Iterator[sa.Engine]:
         """An engine, each of whose transactions writes."""
         with self._told(), trouble():
-            engine = for_writing(self._url)
+            engine = for_writing(self._url, BUSY)
             try:
                 with engine.begin() as connection:
                     check(connection)

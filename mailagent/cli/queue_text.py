@@ -23,7 +23,7 @@ Row = Mapping[str, str]
 
 def show_rows(rows: Iterable[Row], columns: Sequence[str]) -> None:
     """Rows on a terminal as a table, elsewhere each on a line, the columns tab-separated and without titles."""
-    if not sys.stdout.isatty():
+    if not _is_terminal():
         for row in rows:
             click.echo("\t".join(printable(row[name]) for name in columns))
         return
@@ -40,6 +40,10 @@ def show_rows(rows: Iterable[Row], columns: Sequence[str]) -> None:
     Console().print(table)
     if next(pending, None) is not None:
         click.echo(f"more than {_SCREENFULS}: choose by options, or pipe this to a pager", err=True)
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()
 
 
 def show_json(values: Iterable[Mapping[str, object]]) -> None:
