@@ -18,7 +18,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from mailagent import log as events
-from mailagent.state import SUBMIT_SOCKET
+from mailagent.state import SUBMIT_SOCKET, make_drop
 
 #: Seconds between two looks into the drop.
 INTERVAL = 5.0
@@ -37,7 +37,7 @@ class LocalDoor:
 
     @param state: the state directory.
     @param factory: makes the sessions of the socket.
-    @param look: looks into the drop once, in a thread; fires when done. Does not fail.
+    @param look: looks into the drop once, in a thread; fires when done. Without it there is no drop.
     """
 
     _log = Logger()
@@ -50,10 +50,13 @@ class LocalDoor:
         look: Callable[[], Deferred[None]] | None = None,
     ) -> None:
         self._reactor = reactor
+        self._state = state
         self._socket = os.path.join(state, SUBMIT_SOCKET)
         self._factory = factory
         self._port: IListeningPort | None = None
-        self._looking = None if look is None else LoopingCall(look)
+        self._look = look
+        self._looking = LoopingCall(self._look_once)
+        self._looking.clock = reactor
 
     def open(self) -> None:
         """Listen, and look. Only for the server that holds the state directory: a socket that is there is replaced."""
@@ -64,17 +67,24 @@ class LocalDoor:
         except Exception as error:
             reason = getattr(error, "socketError", error)
             events.ERROR(self._log, what=f"listening on {self._socket}", reason=str(reason))
-        if self._looking is not None:
-            self._looking.clock = self._reactor
-            self._looking.start(INTERVAL)
+        if self._look is not None:
+            try:
+                make_drop(self._state)
+            except OSError as error:
+                events.ERROR(self._log, what=f"{error.filename or self._state}, the drop", reason=error.strerror)
+            else:
+                self._looking.start(INTERVAL)
 
-    def close(self) -> Deferred[None] | None:
-        """Listen and look no more; fires when a look under way is over."""
+    def close(self) -> None:
+        """Listen and look no more."""
         if self._port is not None:
             self._port.stopListening()
             self._port = None
-        if self._looking is None or not self._looking.running:
-            return None
-        over: Deferred[None] = self._looking.deferred.addBoth(lambda _: None)  # type: ignore[union-attr]
-        self._looking.stop()
-        return over
+        if self._looking.running:
+            self._looking.stop()
+
+    def _look_once(self) -> Deferred[None]:
+        assert self._look is not None
+        return self._look().addErrback(
+            lambda failure: events.ERROR(self._log, what="looking into the drop", reason=repr(failure.value))
+        )

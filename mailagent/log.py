@@ -92,6 +92,9 @@ USERS_READ = Event("users_read", "users file {path} read: {users} users")
 RECIPIENT_QUARANTINED = Event(
     "recipient_quarantined", "{id} set aside, its row in the queue cannot be read: {reason}", LogLevel.error
 )
+TLS_GIVEN_UP = Event(
+    "tls_given_up", "{host} [{address}] is sent to without TLS for an hour, as its TLS fails: {reason}", LogLevel.warn
+)
 RECIPIENT_DELIVERED = Event(
     "recipient_delivered", "{id} delivered to <{recipient}> by {host} after {delay:.1f} s: {reply}"
 )

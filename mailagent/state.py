@@ -22,7 +22,7 @@ _DROP_MODE = 0o1733
 
 
 def make_directory(path: str) -> None:
-    """Make the directory (mode 0711), and what is missing above it, unless it is there.
+    """Make the directory (mode 0711), its L{spool}, and what is missing above it, unless it is there.
 
     @raise OSError: not possible.
     """
@@ -34,6 +34,9 @@ def make_directory(path: str) -> None:
             raise
     else:
         os.chmod(path, _PASSABLE)  # whatever the umask
+    for made in (spool(path), os.path.join(spool(path), "tmp")):
+        with suppress(FileExistsError):
+            os.mkdir(made, 0o700)
 
 
 def make_drop(directory: str) -> str:
@@ -50,6 +53,14 @@ def make_drop(directory: str) -> str:
     finally:
         os.close(fd)
     return path
+
+
+def spool(path: str) -> str:
+    """Where in the state directory C{path} large content is kept as it comes in, if no mailbox is its own.
+
+    Its C{tmp} is used, for files without names.
+    """
+    return os.path.join(path, "spool")
 
 
 def write_new(path: str, content: bytes, mode: int = 0o600) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,17 +20,21 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 from twisted.python.threadpool import ThreadPool
 
-from mailagent import log, welcome
+from mailagent import log, state, welcome
 from mailagent.budget import Budget
 from mailagent.config import BUILT_IN, AuthSettings, Config, ConfigError, Overrides, load
 from mailagent.directory.current import CurrentDirectory
 from mailagent.directory.users import Users
 from mailagent.directory.whitelist import Whitelist
+from mailagent.envelope.address import Address
+from mailagent.envelope.mailbox import Mailbox
 from mailagent.local_door import LocalDoor, user_name
 from mailagent.maildir.files import Files
 from mailagent.maildir.mailstore import Maildirs
 from mailagent.policy.login_limits import LoginLimits
+from mailagent.reception.drop import Drop
 from mailagent.reception.local_submission import LocalSubmission
+from mailagent.reception.relay_networks import RelayNetworks
 from mailagent.reception.submission import SubmissionRealm
 from mailagent.reception.transaction import Reception
 from mailagent.reload import Parts, Reload
@@ -37,7 +42,7 @@ from mailagent.service import MailAgent
 from mailagent.smtp import auth
 from mailagent.smtp.factory import SessionFactory
 from mailagent.smtp.login import Authentication
-from mailagent.smtp.role import LOCAL
+from mailagent.smtp.role import LMTP, LOCAL
 from mailagent.smtp.tls import ServerTLS
 from mailagent.state import PidFile
 
@@ -163,16 +168,35 @@ def make_service(
     files = Files()
     directory = CurrentDirectory(Whitelist.from_config(config))
     budget = Budget()
-    mailstore = Maildirs(files, in_pool, config.hostname, time.time, budget=budget)
-    reception = Reception(directory, mailstore, config.hostname, time.time, partial(randbits, 30))
+    spool = Mailbox(Address("spool", ""), state.spool(config.state))
+    mailstore = Maildirs(files, in_pool, config.hostname, time.time, budget=budget, spool=spool)
+    networks = RelayNetworks.of(config.relay.networks)
+    reception = Reception(
+        directory, mailstore, config.hostname, time.time, partial(randbits, 30), relay_networks=networks
+    )
+    local = LocalSubmission.of(reception, partial(in_pool, user_name))
     tls = ServerTLS(reactor.seconds)
     logins = _logins(config, reception, reactor, in_pool)
-    factory = SessionFactory(reception, config.hostname, config.limits, reactor, tls, logins, budget)
+    factory = SessionFactory(
+        reception,
+        config.hostname,
+        config.limits,
+        reactor,
+        tls,
+        logins,
+        budget,
+        reports=reception.queue is not None,
+        role_deliveries={LMTP.name: reception.for_lmtp(), LOCAL.name: local},
+    )
     logger = Logger("mailagent")
     parts = Parts(directory, factory, tls, files, logger)
     pid_file = PidFile(config.state)
-    local = LocalSubmission.of(reception, partial(in_pool, user_name))
-    door = LocalDoor(reactor, config.state, factory.listener(LOCAL, deliveries=local))
+    look = None
+    if reception.queue is not None:
+        path = os.path.join(config.state, state.DROP)
+        drop = Drop(path, reception, reception.queue, lambda: factory.limits, user_name)
+        look = partial(in_pool, drop.take_all)
+    door = LocalDoor(reactor, config.state, factory.listener(LOCAL), look)
 
     def start() -> None:
         parts.start(config)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mailagent.state import PidFile, make_directory, make_drop, write_new
+from mailagent.state import PidFile, make_directory, make_drop, spool, write_new
 
 
 def test_the_directory_and_those_above_are_made_and_others_may_pass_through(tmp_path: Path) -> None:
@@ -91,3 +91,8 @@ def test_what_is_no_number_is_nobody(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "mailagent.pid").write_bytes(content)
     assert PidFile(str(tmp_path)).running() is None
     holder.release()
+
+
+def test_the_directory_has_a_spool(tmp_path: Path) -> None:
+    make_directory(str(tmp_path / "state"))
+    assert (Path(spool(str(tmp_path / "state"))) / "tmp").is_dir()

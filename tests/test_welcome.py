@@ -87,7 +87,7 @@ def test_paths_are_those_of_the_mailboxes_and_quoted_for_the_shell(config: Confi
 def test_hosts_with_users_of_their_own_are_told_apart() -> None:
     said = told(make_config())
     assert "takes mail for user1, user2 at hostmeister.de, hostgator.com" in said
-    assert "takes mail for ann, bob, sales at example.org" in said
+    assert "takes mail for ann, bob, sales, abroad, team, owner-team at example.org" in said
     assert "mail goes to /mail/example.org/<user>/new" in said
 
 

@@ -7,11 +7,16 @@ missing because it was no list) is left out: C{broken} holds the paths already c
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
 
+from mailagent.config.names import BadAlias, Names
 from mailagent.config.problems import KeyPath, Problem, dotted, one_of, shown
 from mailagent.config.schema import CertificateSettings, Config, HostSettings
 from mailagent.config.values import LOGIN_ROLES, user_key
 from mailagent.envelope.address import canonical_domain
+
+#: A name that is nobody's: it can be no user's.
+_ANYBODY = "@"
 
 
 def check(config: Config, broken: Collection[KeyPath]) -> Iterator[Problem]:
@@ -23,6 +28,7 @@ def check(config: Config, broken: Collection[KeyPath]) -> Iterator[Problem]:
             yield Problem(("hosts", host, "users"), "list at least one user")
         yield from _users(("hosts", host), settings, broken)
     yield from _hosts(config)
+    yield from _aliases(config, broken)
     yield from _paths(config)
     yield from _listeners(config, broken)
     yield from _certificates(config, broken)
@@ -62,15 +68,36 @@ def _users(path: KeyPath, settings: HostSettings, broken: Collection[KeyPath]) -
         if user_key(alias) in users:
             yield Problem((*path, "aliases", alias), "a user of that name is listed, and would never get mail")
         if not targets and not _touched((*path, "aliases", alias), broken):
-            yield Problem((*path, "aliases", alias), "list at least one user")
+            yield Problem((*path, "aliases", alias), "list at least one user or address")
         named += [((*path, "aliases", alias), target) for target in targets]
     for setting in ("catch_all", "postmaster"):
         if (user := getattr(settings, setting)) is not None:
             named.append(((*path, setting), user))
     for at, user in named:
-        if user_key(user) not in users:
+        if "@" not in user and user_key(user) not in users:
             allowed = one_of(settings.users)
             yield Problem(at, f"expected one of {dotted((*path, 'users'))} ({allowed}), found {shown(user)}")
+
+
+def _aliases(config: Config, broken: Collection[KeyPath]) -> Iterator[Problem]:
+    """Every alias leads somewhere, and not in a circle. Asked only where nothing else is wrong with the names."""
+    if _touched(("whitelist",), broken) or _touched(("hosts",), broken):
+        return
+    names = Names.of(config)
+    tables: list[tuple[KeyPath, Iterable[str], HostSettings]] = [
+        (("whitelist",), config.whitelist.hosts, config.whitelist)
+    ]
+    tables += [(("hosts", host), [host], settings) for host, settings in config.hosts.items()]
+    for path, hosts, settings in tables:
+        leading: list[tuple[KeyPath, str]] = [((*path, "aliases", alias), alias) for alias in settings.aliases]
+        if settings.catch_all is not None:
+            leading.append(((*path, "catch_all"), _ANYBODY))
+        for host in islice(hosts, 1):  # hosts of one table lead to the same
+            for at, name in leading:
+                try:
+                    names.lead(name, canonical_domain(host))
+                except BadAlias as error:
+                    yield Problem(at, str(error))
 
 
 def _twice(path: KeyPath, names: Iterable[str]) -> Iterator[Problem]:

@@ -53,7 +53,7 @@ class QueueSettings:
 
 @attrs.frozen
 class RelaySettings:
-    """How mail goes elsewhere."""
+    """How mail goes elsewhere. [Mail to other hosts](relay.md) tells more."""
 
     networks: tuple[Network, ...] = attrs.field(
         default=(),
@@ -107,5 +107,6 @@ class RouteSettings:
         default=None, metadata=doc("Who logs in there. A password goes over verified TLS only, but on loopback.")
     )
     password_file: ConfiguredPath | None = attrs.field(
-        default=None, metadata=doc("A file with the password in its first line; nobody else may read it.")
+        default=None,
+        metadata=doc("A file with the password in its first line; others may not read it, nor the group write it."),
     )

@@ -26,6 +26,7 @@ from mailagent.config.values import (
     Role,
     Size,
     Switch,
+    Target,
     Targets,
     UserName,
 )
@@ -56,11 +57,14 @@ class HostSettings:
     aliases: Mapping[UserName, Targets] = attrs.field(
         factory=dict,
         metadata=doc(
-            'Further names, each for one or several of the `users`: `{ sales = ["ann", "bob"], info = "ann" }`.'
+            "Further names, each for one or several of the `users`, or for addresses: "
+            '`{ sales = ["ann", "someone@elsewhere.example"], info = "ann" }`. Mail for an address elsewhere is '
+            "forwarded; if that fails, `owner-sales` hears of it, or `postmaster` where there is no such name. "
+            "[Aliases](aliases.md) tells more."
         ),
     )
-    catch_all: UserName | None = attrs.field(
-        default=None, metadata=doc("One of the `users`, who gets the mail for every other name.")
+    catch_all: Target | None = attrs.field(
+        default=None, metadata=doc("One of the `users`, or an address, that gets the mail for every other name.")
     )
     postmaster: UserName | None = attrs.field(
         default=None,
@@ -108,7 +112,8 @@ class Listener:
         metadata=doc(
             "What the listener is for: `mx` receives mail for our own hosts (port 25), `submission` takes mail from "
             "our users after STARTTLS and login (port 587), `submissions` the same with TLS from the first octet "
-            "(port 465). The latter two need `directory.users`."
+            "(port 465); these two need `directory.users`. `lmtp` takes mail for our own hosts by LMTP (RFC 2033) from "
+            "another server on this machine: best on a `unix:` socket, else on loopback."
         ),
     )
     proxies: tuple[Network, ...] = attrs.field(

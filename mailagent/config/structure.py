@@ -19,7 +19,7 @@ from cattrs.gen import make_dict_structure_fn, override
 from mailagent.config.check import check
 from mailagent.config.problems import KeyPath, Problem, shown
 from mailagent.config.schema import NOT_SETTINGS, Config, settings
-from mailagent.config.values import KINDS, Kind, Targets, UserName
+from mailagent.config.values import KINDS, Kind, Target, Targets
 
 Hook = Callable[[Any, Any], Any]
 
@@ -147,9 +147,9 @@ def _list_hook(target: Any) -> Hook:
 
 @_CONVERTER.register_structure_hook
 def _targets_hook(value: Any, _: Any) -> Targets:
-    """For an alias: one name, or a list of them."""
+    """For an alias: one target, or a list of them."""
     if isinstance(value, str):
-        return Targets((_CONVERTER.structure(value, UserName),))
+        return Targets((_CONVERTER.structure(value, Target),))
     if not isinstance(value, list):
-        raise _expect("one of the users, or a list of them", value)
-    return Targets(_CONVERTER.structure(value, tuple[UserName, ...]))
+        raise _expect("a user or an address, or a list of them", value)
+    return Targets(_CONVERTER.structure(value, tuple[Target, ...]))

@@ -15,11 +15,12 @@ from typing import Any, NewType
 import attrs
 
 from mailagent.config import units
-from mailagent.envelope.address import MAX_LOCAL_PART, canonical_domain
+from mailagent.envelope.address import MAX_LOCAL_PART, Address, canonical_domain
 
 Domain = NewType("Domain", str)
 UserName = NewType("UserName", str)
-Targets = NewType("Targets", tuple[UserName, ...])
+Target = NewType("Target", str)
+Targets = NewType("Targets", tuple[Target, ...])
 ConfiguredPath = NewType("ConfiguredPath", str)
 Endpoint = NewType("Endpoint", str)
 Role = NewType("Role", str)
@@ -38,7 +39,7 @@ Pattern = NewType("Pattern", str)
 
 #: Those where users log in.
 LOGIN_ROLES = ("submission", "submissions")
-ROLES = ("mx", *LOGIN_ROLES)
+ROLES = ("mx", *LOGIN_ROLES, "lmtp")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 #: RFC 1123 section 2.1; the last label is never all digits, so no IPv4 address passes.
 _DOMAIN = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?!\d+\Z){_LABEL}\Z", re.ASCII)
@@ -72,6 +73,18 @@ def user_name(value: object) -> str:
         raise ValueError("unprintable, empty or too long")
     if text.startswith(".") or not {"/", "@"}.isdisjoint(text):
         raise ValueError("not one component of a path, or not a local part")
+    return text
+
+
+def target(value: object) -> str:
+    """A user's name, or an address: where an alias leads."""
+    text = _text(value)
+    local, at, host = text.rpartition("@")
+    if not at:
+        return user_name(text)
+    domain(host)
+    if not text.isprintable() or len(local.encode()) > MAX_LOCAL_PART or Address(local, host).quoted_local != local:
+        raise ValueError("not a local part")
     return text
 
 
@@ -189,6 +202,16 @@ def destination(value: object) -> str:
     return given
 
 
+def destination_parts(given: str) -> tuple[str, str, int]:
+    """What a L{destination} says: the protocol, C{"mx"}, C{"smtp"} or C{"lmtp"}; the host (or the path of a local
+    socket), without brackets; and the port. What there is not is C{""} or C{0}."""
+    if found := _UNIX.fullmatch(given):
+        return "lmtp", found["path"], 0
+    if found := _HOST_AND_PORT.fullmatch(given):
+        return found["protocol"], found["host"].strip("[]"), int(found["port"])
+    return "mx", "", 0
+
+
 def pattern(value: object) -> str:
     """Which domains a route is for: one, those below one, or all."""
     given = _text(value)
@@ -224,6 +247,7 @@ KINDS: Mapping[Any, Kind] = {
         'a string of 1 to 64 octets, printable, without "/" or "@", not beginning with "."',
         user_name,
     ),
+    Target: Kind("a target", 'one of the users, or an address such as "someone@elsewhere.example"', target),
     ConfiguredPath: Kind("a path", "a string, not empty, printable", path),
     Endpoint: Kind(
         "an endpoint",

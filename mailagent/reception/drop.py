@@ -45,11 +45,12 @@ class _BadFile(Exception):
 
 @attrs.frozen
 class _Facts:
-    """What the content is like: octets, whether it has any above 127, how long its header is, fields that it has."""
+    """What the content is like: octets, whether it has any above 127, whether its header has, and what fields."""
 
     size: int
     eight_bit: bool
-    header_size: int
+    utf8_header: bool
+    has_header: bool
     present: frozenset[bytes]
 
 
@@ -122,8 +123,6 @@ class Drop:
         facts = self._look(file, found.st_size - start)
         user = self._user_name(found.st_uid)
         message = self._message(envelope, facts, user, found.st_uid)
-        if facts.header_size and not _octets(file, start, facts.header_size).isascii():
-            message = attrs.evolve(message, envelope=attrs.evolve(message.envelope, utf8_header=True))
         self._queue.enqueue([message], lambda: _blocks(file, start, facts.size))
         recipients = [str(recipient) for recipient in envelope.recipients]
         sender = str(envelope.reverse_path or "")
@@ -144,17 +143,18 @@ class Drop:
                 raise _BadFile("the header is too large, or the message goes in a circle")
             eight_bit = eight_bit or not block.isascii()
             seen += len(block)
-        return _Facts(seen, eight_bit, watch.size, frozenset(scan.present))
+        return _Facts(seen, eight_bit, not scan.ascii, watch.size > 0, frozenset(scan.present))
 
     def _message(self, envelope: Envelope, facts: _Facts, user: str, number: int) -> QueuedMessage:
         host, now = self._reception.hostname, self._reception.seconds()
         new_id = self._reception.new_message_id()
         header = received_from_user(user, number, host, new_id, envelope.recipients, now)
-        if facts.header_size:
+        if facts.has_header:
             header += missing_fields(facts.present, host, new_id, now)
         else:
             header += header_for_text(envelope.reverse_path, envelope.recipients, host, new_id, now)
-        known = attrs.evolve(envelope, size=facts.size + len(header), eight_bit=facts.eight_bit)
+        size = facts.size + len(header)
+        known = attrs.evolve(envelope, size=size, eight_bit=facts.eight_bit, utf8_header=facts.utf8_header)
         return QueuedMessage(new_id, known, header, envelope.reverse_path, user)
 
 
@@ -170,10 +170,6 @@ def _open(path: str) -> IO[bytes]:
         os.close(fd)
         raise _BadFile("a directory")
     return open(fd, "rb")
-
-
-def _octets(file: IO[bytes], start: int, size: int) -> bytes:
-    return b"".join(_blocks(file, start, size))
 
 
 def _blocks(file: IO[bytes], start: int, size: int) -> Iterator[bytes]:

@@ -67,7 +67,9 @@ class LocalTransaction(SubmittedTransaction):
     async def _validate(self, user: smtp.User) -> Callable[[], RecipientMessage]:
         number = user.protocol.client.user_id
         self._user = self._user or await self._user_name(number)
-        return await super()._validate(user)
+        message = await super()._validate(user)
+        self._client = attrs.evolve(self._client, login=self._user)
+        return message
 
     def _received(self) -> bytes:
         recipients: Sequence[Address] = self._recipients

@@ -10,8 +10,9 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from mailagent.envelope.envelope import Envelope
 from mailagent.envelope.outcome import Outcome
 from mailagent.sendmail.message import Message
-from mailagent.smtp.sender import Timeouts, open_session
+from mailagent.smtp.sender import open_session
 from mailagent.smtp.sending_failed import SendingFailed
+from mailagent.smtp.timeouts import Timeouts
 
 #: Seconds: the server is on this machine, and there is the drop.
 _PATIENCE = Timeouts(greeting=30, command=30, mail=30, rcpt=60, data=60, block=60, verdict=180)

@@ -5,7 +5,6 @@ Lines end with LF. What is read is checked by the grammar of the session: the fi
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import IO
 
@@ -14,6 +13,7 @@ from mailagent.envelope.envelope import Envelope
 from mailagent.envelope.notify import UNASKED, Notify
 from mailagent.smtp.grammar import SyntaxFault, parse_mail, parse_rcpt
 from mailagent.smtp.parameters import mail_parameters, rcpt_parameters
+from mailagent.smtp.xtext import encode_xtext
 
 #: The extensions whose parameters may stand there.
 _TAKEN = frozenset({"8BITMIME", "SMTPUTF8", "DSN"})
@@ -37,7 +37,7 @@ def write_envelope(envelope: Envelope) -> bytes:
     if envelope.returned is not None:
         words.append(f"RET={envelope.returned}")
     if envelope.envelope_id is not None:
-        words.append(f"ENVID={_xtext(envelope.envelope_id)}")
+        words.append(f"ENVID={encode_xtext(envelope.envelope_id)}")
     lines = [" ".join(words), *(_recipient(each, envelope.wishes(each)) for each in envelope.recipients), ""]
     return "".join(f"{line}\n" for line in lines).encode()
 
@@ -91,10 +91,5 @@ def _recipient(recipient: Address, wishes: Notify) -> str:
     if wishes.conditions:
         words.append(f"NOTIFY={','.join(sorted(wishes.conditions))}")
     if wishes.original is not None:
-        words.append(f"ORCPT={wishes.original[0]};{_xtext(wishes.original[1])}")
+        words.append(f"ORCPT={wishes.original[0]};{encode_xtext(wishes.original[1])}")
     return " ".join(words)
-
-
-def _xtext(text: str) -> str:
-    """RFC 3461 section 4."""
-    return re.sub(rb"[^!-*,-<>-~]", lambda found: b"+%02X" % found[0][0], text.encode()).decode("ascii")

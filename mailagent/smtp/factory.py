@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -39,21 +40,17 @@ class _RoleFactory(Factory):
 
     noisy = False
 
-    def __init__(
-        self, sessions: SessionFactory, role: Role, xclients: Proxies, deliveries: IMessageDeliveryFactory | None
-    ) -> None:
+    def __init__(self, sessions: SessionFactory, role: Role, xclients: Proxies) -> None:
         self._sessions = sessions
         self._role = role
         self._xclients = xclients
-        self._deliveries = deliveries
 
     def buildProtocol(self, addr: IAddress | None) -> Session | None:
         session = self._sessions.buildProtocol(addr)
         if session is not None:
+            session.deliveryFactory = self._sessions.deliveries(self._role)
             session.role = self._role
             session.xclients = self._xclients
-            if self._deliveries is not None:
-                session.deliveryFactory = self._deliveries
             if self._role.knows_users:
                 session.ctx = None  # nobody listens in on a local socket
         return session
@@ -75,6 +72,8 @@ class SessionFactory(smtp.SMTPFactory):
     @param clock: for time-outs.
     @param tls: makes the TLS connections; without one, there is neither STARTTLS nor a listener with implicit TLS.
     @param budget: the memory for what waits, shared with others who hold some; its limit is set from the limits.
+    @param reports: see L{Session}.
+    @param role_deliveries: by the name of a role, what its listeners have in place of C{deliveries}.
     @ivar authentication: what logins are checked with; C{None}: there are none.
     """
 
@@ -91,11 +90,16 @@ class SessionFactory(smtp.SMTPFactory):
         tls: IOpenSSLServerConnectionCreator | None = None,
         authentication: Authentication | None = None,
         budget: Budget | None = None,
+        *,
+        reports: bool = False,
+        role_deliveries: Mapping[str, IMessageDeliveryFactory] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         self.authentication = authentication
         self.domain = hostname.encode("ascii")
         self._deliveries = deliveries
+        self._role_deliveries = role_deliveries
+        self._reports = reports
         self._tls = tls
         self._clock = clock
         self._budget = budget or Budget()
@@ -116,12 +120,17 @@ class SessionFactory(smtp.SMTPFactory):
         self._limits = limits
         self._budget.limit = limits.memory
 
+    def deliveries(self, role: Role) -> IMessageDeliveryFactory:
+        """What gives sessions with this role their deliveries."""
+        return self._role_deliveries.get(role.name, self._deliveries)
+
     def buildProtocol(self, addr: IAddress | None) -> Session | None:
         """A session, or C{None} (the connection is closed) once the factory drains."""
         if self._drained is not None:
             return None
         session: Session = super().buildProtocol(addr)
         session.deliveryFactory = self._deliveries
+        session.reports = self._reports
         session.authentication = self.authentication
         session.ctx = self._tls
         session.limits = self.limits
@@ -133,16 +142,13 @@ class SessionFactory(smtp.SMTPFactory):
         session.ended = self._ended
         return session
 
-    def listener(
-        self, role: Role, xclients: Proxies | None = None, deliveries: IMessageDeliveryFactory | None = None
-    ) -> IProtocolFactory:
+    def listener(self, role: Role, xclients: Proxies | None = None) -> IProtocolFactory:
         """The factory for a listener of this role. All listeners' sessions are this factory's.
 
         @param xclients: who may tell by XCLIENT who the client is; by default, nobody.
-        @param deliveries: instead of the factory's own.
         @raise ValueError: the role wants TLS from the first octet, and there is none.
         """
-        factory = _RoleFactory(self, role, xclients or Proxies([]), deliveries)
+        factory = _RoleFactory(self, role, xclients or Proxies([]))
         if not role.implicit_tls:
             return factory
         if self._tls is None:

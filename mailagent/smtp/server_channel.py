@@ -13,7 +13,7 @@ What the commands mean is L{mailagent.smtp.session}'s.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -142,7 +142,7 @@ class ServerChannel(Connection):
         """Answer a chunk."""
         raise NotImplementedError
 
-    def _content_taken(self, reply: Reply) -> None:
+    def _content_taken(self, answers: Sequence[Reply]) -> None:
         """Answer the end of the content."""
         raise NotImplementedError
 

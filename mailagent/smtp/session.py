@@ -28,7 +28,7 @@ from mailagent.smtp.peer import Peer, tls_phrase, user_id
 from mailagent.smtp.proxied import Proxies
 from mailagent.smtp.session_auth import SessionAuth
 from mailagent.smtp.transfer import Transfer
-from mailagent.smtp.verbs import BARE_VERBS, LAST_IN_GROUP, State, Verb, illegal
+from mailagent.smtp.verbs import BARE_VERBS, LAST_IN_GROUP, NO_RECIPIENTS, NO_RECIPIENTS_LMTP, State, Verb, illegal
 
 
 @implementer(ISessionFacts)
@@ -40,7 +40,7 @@ class Session(SessionAuth, Transfer):
     C{greeting()}, C{extensions()}, C{validateFrom()}, C{validateTo()}, C{receivedHeader()}, C{sendCode()},
     C{callLater()}. Any C{IMessageDelivery} and C{IMessage} work here; one that provides
     L{mailagent.interfaces.IStreamedMessage} works faster. C{extensions()} decides which parameters are taken: where it
-    has C{DSN} or C{REQUIRETLS}, which it has not by itself, theirs reach the delivery in L{Path.parameters}.
+    has C{DSN} or C{REQUIRETLS} (see C{reports}), theirs reach the delivery in L{Path.parameters}.
 
     @ivar limits: what one client may ask for.
     @ivar role: what the listener is for.
@@ -50,8 +50,11 @@ class Session(SessionAuth, Transfer):
     @ivar seconds: tells the time, in seconds from some moment.
     @ivar ended: called with the session when its connection is gone.
     @ivar authentication: what logins are checked with; C{None} where there are none.
+    @ivar reports: whether the delivery sends reports (RFC 3461) and minds RFC 8689; then both are offered, the latter
+        inside TLS.
     """
 
+    reports = False
     xclients = Proxies([])
 
     def __init__(self, chal: Any = None, contextFactory: Any = None) -> None:
@@ -63,7 +66,8 @@ class Session(SessionAuth, Transfer):
     def client(self) -> Client:
         """Who is at the other end, as of now (L{ISessionFacts})."""
         tls = tls_phrase(self.transport)
-        protocol = "UTF8SMTP" if self._parameters.utf8 else "ESMTP" if self._extended else "SMTP"
+        base = "LMTP" if self.role.lmtp else "ESMTP" if self._extended else "SMTP"
+        protocol = f"UTF8{base.removeprefix('E')}" if self._parameters.utf8 else base
         if self._extended:
             protocol += ("S" if tls else "") + ("A" if self.login_name else "")
         name = self._helo_name.decode("ascii", "replace")
@@ -100,10 +104,15 @@ class Session(SessionAuth, Transfer):
     def _refusal(self, verb: Verb) -> Reply | None:
         """Why C{verb} may not come now: the listener's role is asked first, then the state."""
         refusal = self.role.refusal(verb, encrypted=self.confidential, authenticated=self.authenticated)
-        return refusal or illegal(self._state, verb)
+        refusal = refusal or illegal(self._state, verb)
+        return NO_RECIPIENTS_LMTP if refusal is NO_RECIPIENTS and self.role.lmtp else refusal
+
+    @property
+    def _answers_each(self) -> bool:
+        return self.role.lmtp
 
     def _must_wait(self, verb: Verb) -> bool:
-        greeting = verb in (Verb.HELO, Verb.EHLO) and not self.limits.pipelined_greeting
+        greeting = verb in (Verb.HELO, Verb.EHLO, Verb.LHLO) and not self.limits.pipelined_greeting
         return greeting or verb in LAST_IN_GROUP
 
     # Commands without a decision
@@ -116,6 +125,10 @@ class Session(SessionAuth, Transfer):
         name = self._greet(rest, extended=True)
         extensions = self.listExtensions().decode("ascii")
         self._send(Reply(250, "", f"{self.host.decode('ascii')} greets {name}\n{extensions}"))
+
+    def do_LHLO(self, rest: bytes) -> None:
+        """RFC 2033 section 4.1; only an LMTP listener's role lets it through."""
+        self.do_EHLO(rest)
 
     def _greet(self, rest: bytes, extended: bool) -> str:
         name = grammar.parse_helo(rest)
@@ -140,6 +153,10 @@ class Session(SessionAuth, Transfer):
             b"CHUNKING": None,
             b"LIMITS": [b"RCPTMAX=%d" % self.limits.recipients],
         }
+        if self.reports:
+            offered[b"DSN"] = None
+            if self.encrypted:
+                offered[b"REQUIRETLS"] = None
         if self.canStartTLS and not self.encrypted:
             offered[b"STARTTLS"] = None
         if self._may_xclient:
@@ -174,7 +191,7 @@ class Session(SessionAuth, Transfer):
         self._reply(Reply(214, "2.0.0", f"Syntax: {verbs[0].value}") if verbs else replies.NO_SUCH_TOPIC)
 
     def _implemented(self) -> list[Verb]:
-        absent = {Verb.EXPN}
+        absent = {Verb.EXPN, *(verb for verb in Verb if self.role.unknown(verb))}
         if not self._login_mechanisms:
             absent.add(Verb.AUTH)
         if not self.canStartTLS:

@@ -36,6 +36,15 @@ def test_what_another_process_enqueues_is_seen_soon(site: Site) -> None:
     assert site.states() == ["delivered"]
 
 
+def test_it_is_seen_as_soon_while_something_else_waits_for_its_time(site: Site) -> None:
+    site.courier.script["there.example"] = all_told(LATER)
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    site.enqueue(message("m2", "eve@elsewhere.example"))
+    site.clock.advance(POLL)
+    assert site.courier.at("elsewhere.example") == 1
+
+
 def test_a_deferred_message_is_tried_when_it_is_due(site: Site) -> None:
     site.courier.otherwise = all_told(LATER)
     site.enqueue(message("m1", "bob@there.example"))
@@ -97,16 +106,27 @@ def test_a_message_with_very_many_recipients_takes_no_more_room(database: Databa
         assert set(site.states()) == {"delivered"}
 
 
-def test_a_dead_destination_does_not_delay_a_living_one(site: Site) -> None:
-    site.courier.script["dead.example"] = all_told(LATER, hold=HOUR)
+def enqueue_for_the_dead_and_one_for_the_living(site: Site) -> None:
     site.enqueue(*(message(f"m{number}", "bob@dead.example") for number in range(1000)))
-    site.scheduler.wake()
     site.enqueue(message("living", "bob@living.example"))
     site.scheduler.wake()
+
+
+def test_a_dead_destination_does_not_delay_a_living_one(site: Site) -> None:
+    site.courier.script["dead.example"] = all_told(LATER, hold=HOUR)
+    enqueue_for_the_dead_and_one_for_the_living(site)
     assert site.courier.at("living.example") == 1
     assert site.courier.at("dead.example") <= FIRST
     site.after(HOUR - 60)
     assert site.courier.at("dead.example") <= FIRST
+
+
+def test_a_destination_that_does_not_answer_does_not_delay_a_living_one(database: Database) -> None:
+    with running(database, deliveries=FIRST + 1) as site:
+        site.courier.script["dead.example"] = site.left_open
+        enqueue_for_the_dead_and_one_for_the_living(site)
+        assert site.courier.at("living.example") == 1
+        assert site.courier.at("dead.example") == FIRST
 
 
 def test_after_a_hold_one_message_is_tried_alone(site: Site) -> None:

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import StringTransport
 
 from mailagent.reception.local_submission import LocalSubmission
+from mailagent.smtp.factory import SessionFactory
 from mailagent.smtp.role import LOCAL
 from mailagent.smtp.session import Session
 from tests.memory_server import Connection, MemoryServer, codes, transaction
@@ -35,7 +36,14 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def connect(server: MemoryServer, pair: tuple[socket.socket, socket.socket], name: Deferred[str]) -> Connection:
     deliveries = LocalSubmission.of(server.reception, lambda number: name)
-    session = server.factory.listener(LOCAL, deliveries=deliveries).buildProtocol(UNIXAddress(None))
+    factory = SessionFactory(
+        server.reception,
+        server.config.hostname,
+        server.config.limits,
+        server.clock,
+        role_deliveries={LOCAL.name: deliveries},
+    )
+    session = factory.listener(LOCAL).buildProtocol(UNIXAddress(None))
     assert isinstance(session, Session)
     transport = LocalTransport(pair)
     session.makeConnection(transport)

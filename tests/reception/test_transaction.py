@@ -21,6 +21,7 @@ from mailagent.envelope.mailbox import Mailbox
 from mailagent.interfaces import IContentSink, IDirectory, IStreamedMessage
 from mailagent.maildir.mailstore import Maildirs
 from mailagent.reception.message import ContentSink, RecipientMessage
+from mailagent.reception.recipient import Recipient
 from tests.maildir.support import Events
 from tests.memory_server import ROOT, Connection, MemoryServer, codes, transaction
 
@@ -44,7 +45,9 @@ def test_the_objects_provide_what_they_say() -> None:
     mailbox = Mailbox(Address("user1", "hostmeister.de"), f"{ROOT}/user1")
     content = ContentSink(server.mailstore.stage(mailbox))
     verifyObject(IContentSink, content)
-    verifyObject(IStreamedMessage, RecipientMessage(delivery, content, mailbox.owner, (mailbox,), first=True))
+    verifyObject(
+        IStreamedMessage, RecipientMessage(delivery, content, Recipient(mailbox.owner, (mailbox,)), first=True)
+    )
 
 
 def test_a_stored_message_is_headed_by_its_trace_and_otherwise_untouched() -> None:
