@@ -73,6 +73,8 @@ MESSAGE_STORED = Event(
 )
 MESSAGE_ABANDONED = Event("message_abandoned", "{id} from <{sender}> for {recipients} not received whole")
 MESSAGE_FAILED = Event("message_failed", "{id} not stored from <{sender}> for {recipients}: {reason}", LogLevel.error)
+DROP_TAKEN = Event("drop_taken", "{id} taken from the drop, of {user}, from <{sender}> for {recipients}, {size} octets")
+DROP_REFUSED = Event("drop_refused", "{file} in the drop set aside: {reason}", LogLevel.error)
 MAILBOX_UNWRITABLE = Event("mailbox_unwritable", "mailbox {mailbox} cannot be written: {reason}", LogLevel.error)
 MAILBOX_RECOVERED = Event("mailbox_recovered", "mailbox {mailbox} can be written again")
 COMMAND_SENT = Event("command_sent", "sent: {command}", LogLevel.debug)

@@ -39,6 +39,7 @@ from mailagent.queue.report import compose
 from mailagent.queue.returned import returned_header
 from mailagent.queue.scheduler import Scheduler
 from mailagent.queue.store import Store
+from mailagent.reception.dispatch import ComposeNotice
 from mailagent.reception.local_courier import LocalCourier, LocalFirst
 from mailagent.relay.courier import Courier
 from mailagent.relay.ourselves import Ourselves
@@ -183,10 +184,8 @@ class Outbound:
         return partial(deferToThreadPool, self._reactor, self._pools[name])
 
 
-def success_notice(
-    hostname: str, new_message_id: Callable[[], str], seconds: Callable[[], float]
-) -> Callable[[QueuedMessage, Sequence[Outcome], bytes], tuple[QueuedMessage, bytes]]:
-    """What writes notices of success for mail that came in (L{mailagent.reception.dispatch.ComposeNotice})."""
+def success_notice(hostname: str, new_message_id: Callable[[], str], seconds: Callable[[], float]) -> ComposeNotice:
+    """What writes notices of success for mail that came in."""
 
     def notice(message: QueuedMessage, outcomes: Sequence[Outcome], beginning: bytes) -> tuple[QueuedMessage, bytes]:
         now = seconds()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -29,10 +30,13 @@ from mailagent.envelope.address import Address
 from mailagent.envelope.mailbox import Mailbox
 from mailagent.envelope.message_id import message_id
 from mailagent.interfaces import StorageFailed
+from mailagent.local_door import LocalDoor, user_name
 from mailagent.maildir.files import Files
 from mailagent.maildir.mailstore import Maildirs
 from mailagent.outbound import Outbound, success_notice
 from mailagent.policy.login_limits import LoginLimits
+from mailagent.reception.drop import Drop
+from mailagent.reception.local_submission import LocalSubmission
 from mailagent.reception.relay_networks import RelayNetworks
 from mailagent.reception.submission import SubmissionRealm
 from mailagent.reception.transaction import Reception
@@ -41,7 +45,7 @@ from mailagent.service import MailAgent
 from mailagent.smtp import auth
 from mailagent.smtp.factory import SessionFactory
 from mailagent.smtp.login import Authentication
-from mailagent.smtp.role import LMTP
+from mailagent.smtp.role import LMTP, LOCAL
 from mailagent.smtp.tls import ServerTLS
 from mailagent.state import PidFile
 
@@ -190,6 +194,7 @@ def make_service(
         relay_networks=networks,
         compose_notice=success_notice(config.hostname, new_message_id, time.time),
     )
+    local = LocalSubmission.of(reception, partial(in_pool, user_name))
     tls = ServerTLS(reactor.seconds)
     logins = _logins(config, reception, reactor, in_pool)
     factory = SessionFactory(
@@ -201,16 +206,23 @@ def make_service(
         logins,
         budget,
         reports=reception.queue is not None,
-        role_deliveries={LMTP.name: reception.for_lmtp()},
+        role_deliveries={LMTP.name: reception.for_lmtp(), LOCAL.name: local},
     )
     parts = Parts(directory, factory, tls, files, networks, logger, outbound.take_up)
     pid_file = PidFile(config.state)
+    drop = Drop(os.path.join(config.state, state.DROP), reception, outbound, lambda: factory.limits, user_name)
+    door = LocalDoor(reactor, config.state, factory.listener(LOCAL), partial(in_pool, drop.take_all))
 
     def start() -> None:
         parts.start(config)
         if not pid_file.claim():
             raise StorageFailed(f"another server runs with the state directory {config.state}")
         outbound.prepare()
+
+    def begin() -> None:
+        outbound.start()
+        door.open()
+        reactor.addSystemEventTrigger("before", "shutdown", door.close)
 
     agent = MailAgent(
         config,
@@ -221,7 +233,7 @@ def make_service(
         announce=lambda ports: welcome.announce(config, list(directory.mailboxes()), ports, logger),
         reload=Reload(config, load_again, parts, in_pool),
         observer=observer,
-        begin=outbound.start,
+        begin=begin,
         end=outbound.stop,
     )
     return agent

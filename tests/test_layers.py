@@ -19,7 +19,7 @@ FLOORS = (
     {"envelope"},
     {"budget", "config", "interfaces", "log", "metrics", "state"},
     {"smtp", "maildir", "directory", "dns", "database"},
-    {"reception", "queue", "relay", "policy", "compose", "certificates"},
+    {"reception", "queue", "relay", "policy", "compose", "sendmail", "certificates"},
     {"workers", "web", "service", "welcome", "reload", "outbound", "local_door"},
     {"tap", "clienttap", "cli"},
     {"__main__"},

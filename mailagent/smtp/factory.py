@@ -51,6 +51,8 @@ class _RoleFactory(Factory):
             session.deliveryFactory = self._sessions.deliveries(self._role)
             session.role = self._role
             session.xclients = self._xclients
+            if self._role.knows_users:
+                session.ctx = None  # nobody listens in on a local socket
         return session
 
 

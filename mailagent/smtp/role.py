@@ -32,6 +32,7 @@ class Role:
     @ivar requires_tls: without TLS, nothing but the way to it.
     @ivar requires_authentication: without a login, nothing but the way to it.
     @ivar offers_authentication: whether this is a place to log in at all.
+    @ivar knows_users: its clients are users of this machine, on a local socket: the system tells which (SO_PEERCRED).
     @ivar lmtp: sessions speak LMTP (RFC 2033): LHLO, and a reply for each recipient.
     """
 
@@ -40,6 +41,7 @@ class Role:
     requires_tls: bool = False
     requires_authentication: bool = False
     offers_authentication: bool = False
+    knows_users: bool = False
     lmtp: bool = False
 
     def unknown(self, verb: Verb) -> bool:
@@ -67,6 +69,8 @@ MX = Role("mx")
 SUBMISSION = Role("submission", requires_tls=True, requires_authentication=True, offers_authentication=True)
 #: The same with TLS from the first octet (RFC 8314 section 3.3).
 SUBMISSIONS = attrs.evolve(SUBMISSION, name="submissions", implicit_tls=True)
+#: Users of this machine send, over a local socket; not for a configured listener.
+LOCAL = Role("local", knows_users=True)
 #: A local client hands over mail for our own hosts, as C{MX} takes it (RFC 2033).
 LMTP = Role("lmtp", lmtp=True)
 

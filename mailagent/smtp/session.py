@@ -24,7 +24,7 @@ from mailagent.smtp.command_buffer import CommandBuffer
 from mailagent.smtp.grammar import SyntaxFault
 from mailagent.smtp.parameters import mail_parameters, rcpt_parameters
 from mailagent.smtp.paths import Path
-from mailagent.smtp.peer import Peer, tls_phrase
+from mailagent.smtp.peer import Peer, tls_phrase, user_id
 from mailagent.smtp.proxied import Proxies
 from mailagent.smtp.session_auth import SessionAuth
 from mailagent.smtp.transfer import Transfer
@@ -70,7 +70,9 @@ class Session(SessionAuth, Transfer):
         protocol = f"UTF8{base.removeprefix('E')}" if self._parameters.utf8 else base
         if self._extended:
             protocol += ("S" if tls else "") + ("A" if self.login_name else "")
-        return Client(self.peer.address, self._helo_name.decode("ascii", "replace"), protocol, tls, self.login_name)
+        name = self._helo_name.decode("ascii", "replace")
+        user = user_id(self.transport) if self.role.knows_users else None
+        return Client(self.peer.address, name, protocol, tls, self.login_name, user)
 
     @property
     def _helo_pair(self) -> tuple[bytes | None, bytes]:
