@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import re
+from email.message import Message
 from pathlib import Path
 
 _TRACE = re.compile(
@@ -99,8 +100,10 @@ def reported(message: bytes) -> dict[str, str]:
     report = email.message_from_bytes(message)
     assert report["Return-Path"] == "<>"
     assert (report.get_content_type(), report.get_param("report-type")) == ("multipart/report", "delivery-status")
-    _, status, returned = report.get_payload()
+    parts: list[Message] = report.get_payload()  # type: ignore[assignment]
+    _, status, returned = parts
     assert status.get_content_type() == "message/delivery-status"
     assert returned.get_content_type() in ("text/rfc822-headers", "message/rfc822")
-    _, recipient = status.get_payload()
-    return dict(recipient)
+    fields: list[Message] = status.get_payload()  # type: ignore[assignment]
+    _, recipient = fields
+    return dict(recipient.items())

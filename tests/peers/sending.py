@@ -16,7 +16,7 @@ from tests import dns_server
 from tests.peers.mail import lines_crlf, new
 from tests.peers.server import DEADLINE, LOOPBACK, TWISTD, LogEvent, Server, environment
 
-SENDER = "user1@hostmeister.de"
+SENDER = "user1@sender.example"
 #: What the log calls the ends of an attempt.
 DELIVERED, DEFERRED, FAILED = "recipient_delivered", "recipient_deferred", "recipient_failed"
 _ENDS = (DELIVERED, DEFERRED, FAILED)
@@ -25,7 +25,7 @@ _CONFIGURATION = """
 hostname = "mx.example"
 {settings}
 [whitelist]
-hosts = ["hostmeister.de"]
+hosts = {hosts}
 users = ["user1", "user2"]
 postmaster = "user2"
 
@@ -106,15 +106,24 @@ class Sending:
 
 @contextmanager
 def sending(
-    home: Path, port: int, records: dns_server.Records, *, settings: str = "", relay: str = ""
+    home: Path,
+    port: int,
+    records: dns_server.Records,
+    *,
+    hosts: Sequence[str] = ("sender.example",),
+    endpoint: str = LOOPBACK,
+    settings: str = "",
+    relay: str = "",
 ) -> Iterator[Sending]:
     """Such a server, in C{home}, that goes by these C{records} to mail servers at C{port}. It must end well.
 
     @param settings: ahead of all tables; C{relay}: at the end, which is the table of that name.
     """
     with dns_server.serving(records) as zones:
-        values = {"settings": settings, "endpoint": LOOPBACK, "resolver": zones.port, "port": port, "relay": relay}
-        (home / "mailagent.toml").write_text(_CONFIGURATION.format(**values))
+        text = _CONFIGURATION.format(
+            hosts=list(hosts), endpoint=endpoint, resolver=zones.port, port=port, settings=settings, relay=relay
+        )
+        (home / "mailagent.toml").write_text(text)
         server = Server([str(TWISTD), "-n", "--pidfile=", "mailagent", "--log-format", "json"], home)
         try:
             server.wait_for("listening")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests import programs
-from tests.peers.server import DEADLINE
+from tests.peers.server import DEADLINE, await_listener
 
 _BACKLOG = "100"
 _DUMPED = re.compile(rb"(?:X-[^\n]+\n)+Received: [^\n]+\n(?:\t[^\n]+\n)*")
@@ -32,7 +31,7 @@ def sink(address: str, port: int, *options: str, captured: Path | None = None) -
         command += ["-u", "nobody"]
     process = subprocess.Popen([*command, *options, f"{address}:{port}", _BACKLOG], stderr=subprocess.PIPE)
     try:
-        _await_listener(address, port, process)
+        await_listener(address, port, lambda: process.poll() is None)
         yield
     finally:
         process.kill()
@@ -48,11 +47,3 @@ def messages(captured: Path) -> list[bytes]:
         assert octets.endswith(b"\n\n")  # one of them the sink's
         found.append(octets[dumped.end() : -1])
     return found
-
-
-def _await_listener(address: str, port: int, process: subprocess.Popen[bytes]) -> None:
-    while True:
-        assert process.poll() is None, process.stderr and process.stderr.read()
-        with socket.socket() as probe:
-            if probe.connect_ex((address, port)) == 0:
-                return

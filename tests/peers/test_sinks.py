@@ -18,6 +18,7 @@ from tests.peers.sending import DEFERRED, DELIVERED, FAILED, SENDER, Sending, ma
 from tests.peers.server import free_port
 from tests.peers.sinks import messages, sink
 
+STAGES = ("connect", "ehlo", "mail", "rcpt", "data", ".")
 #: Option, commands, and what comes of a recipient.
 MISBEHAVIOUR = [
     ("-f", "connect", DEFERRED),
@@ -35,12 +36,12 @@ MISBEHAVIOUR = [
     ("-r", "data", DEFERRED),
     ("-r", ".", DEFERRED),
     ("-r", "quit", DELIVERED),
-    *[(option, stage, DEFERRED) for option in ("-q", "-Q") for stage in ("connect", "ehlo", "mail", "rcpt", "data", ".")],
+    *[(option, stage, DEFERRED) for option in ("-q", "-Q") for stage in STAGES],
     ("-q", "quit", DELIVERED),
     ("-Q", "quit", DELIVERED),
-    *[("-W", f"{stage}:1", DELIVERED) for stage in ("connect", "ehlo", "mail", "rcpt", "data", ".", "quit")],
+    *[("-W", f"{stage}:1", DELIVERED) for stage in (*STAGES, "quit")],
 ]  # fmt: skip
-SLOW = [("-W", f"{stage}:20", DELIVERED) for stage in ("connect", "ehlo", "mail", "rcpt", "data", ".", "quit")]
+SLOW = [("-W", f"{stage}:20", DELIVERED) for stage in (*STAGES, "quit")]
 
 _TORTURE = pytest.mark.torture
 #: What also a server without extensions can take.
