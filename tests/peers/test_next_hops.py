@@ -111,7 +111,7 @@ def assert_arrived_once(receiver: Sending, sent: list[bytes]) -> None:
 def test_postfix_takes_what_we_send(postfix: tuple[Postfix, Sending], receiver: Sending, count: int) -> None:
     relay, site = postfix
     sent = [numbered(number) for number in range(count)]
-    for message, domain in zip(sent, cycle([TRUSTED, PLAIN])):  # noqa: B905  # one has no end
+    for message, domain in zip(sent, cycle([TRUSTED, PLAIN])):  # one has no end
         site.submit(message, f"user1@{domain}")
     site.await_delivery(count, LONG)
     relay.process.wait_for_output(": removed", count, LONG)
