@@ -123,3 +123,16 @@ def test_what_was_lost_after_the_final_dot_is_sent_again(home: Path) -> None:
         assert (first["event"], second["event"]) == (DEFERRED, DELIVERED)
         assert list(map(as_received, messages(home / "captured"))) == [NASTY]
         assert site.mailbox("user1") == []
+
+
+@pytest.mark.requires("smtp-sink")
+def test_mail_goes_out_as_soon_as_a_dead_server_lives_and_the_operator_says_so(home: Path) -> None:
+    port = free_port()
+    with sending(home, port, mail_exchange({"sink.example": "127.0.1.1"})) as site:
+        site.submit(NASTY, "someone@sink.example")
+        site.await_ends(1)
+        with sink("127.0.1.1", port, captured=home / "captured"):
+            site.command("queue", "retry", "--all")
+            first, second = site.await_ends(2)["someone@sink.example"]
+        assert (first["event"], second["event"]) == (DEFERRED, DELIVERED)
+        assert list(map(as_received, messages(home / "captured"))) == [NASTY]
