@@ -130,12 +130,13 @@ class Account:
     ca: str
 
 
-def submit(port: int, messages: Iterable[bytes], sender: str = SENDER, *options: str) -> None:
+def submit(port: int, messages: Iterable[bytes], sender: str = SENDER, *options: str, notify: str = "") -> None:
     """Hand messages over to a relay."""
+    wishes = [notify] if notify else []
     with smtplib.SMTP("127.0.0.1", port, timeout=DEADLINE) as client:
         for message in messages:
             octets = message.replace(b"\n", b"\r\n")
-            assert client.sendmail(sender, [RECIPIENT], octets, ["BODY=8BITMIME", *options]) == {}
+            assert client.sendmail(sender, [RECIPIENT], octets, ["BODY=8BITMIME", *options], wishes) == {}
 
 
 @attrs.frozen

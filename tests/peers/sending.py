@@ -31,6 +31,7 @@ postmaster = "user2"
 
 [[listen]]
 endpoint = "{endpoint}"
+role = "{role}"
 
 [relay]
 networks = ["127.0.0.0/8"]
@@ -112,6 +113,7 @@ def sending(
     *,
     hosts: Sequence[str] = ("sender.example",),
     endpoint: str = LOOPBACK,
+    role: str = "mx",
     settings: str = "",
     relay: str = "",
 ) -> Iterator[Sending]:
@@ -121,7 +123,13 @@ def sending(
     """
     with dns_server.serving(records) as zones:
         text = _CONFIGURATION.format(
-            hosts=list(hosts), endpoint=endpoint, resolver=zones.port, port=port, settings=settings, relay=relay
+            hosts=list(hosts),
+            endpoint=endpoint,
+            role=role,
+            resolver=zones.port,
+            port=port,
+            settings=settings,
+            relay=relay,
         )
         (home / "mailagent.toml").write_text(text)
         server = Server([str(TWISTD), "-n", "--pidfile=", "mailagent", "--log-format", "json"], home)
