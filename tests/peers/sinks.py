@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from tests import programs
 from tests.peers.server import DEADLINE, await_listener
 
 _BACKLOG = "100"
-_DUMPED = re.compile(rb"(?:X-[^\n]+\n)+Received: [^\n]+\n(?:\t[^\n]+\n)*")
+_DUMPED = re.compile(rb"\A(?:X-[^\n]+\n)+Received: [^\n]+\n(?:\t[^\n]+\n)*")
 
 
 @contextmanager
@@ -39,11 +40,14 @@ def sink(address: str, port: int, *options: str, captured: Path | None = None) -
 
 
 def messages(captured: Path) -> list[bytes]:
-    """The messages that a sink has written, without its own fields, as they were sent but for line ends LF."""
-    found = []
-    for path in sorted(captured.iterdir()):
-        dumped = _DUMPED.match(octets := path.read_bytes())
-        assert dumped, octets[:500]
-        assert octets.endswith(b"\n\n")  # one of them the sink's
-        found.append(octets[dumped.end() : -1])
-    return found
+    """The messages that a sink has written, without its own fields, as they were sent but for line ends LF.
+
+    It says 250 before it writes the last of one, which is waited for.
+    """
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        written = [path.read_bytes() for path in sorted(captured.iterdir())]
+        if all(octets.endswith(b"\n\n") for octets in written):  # one line end is the sink's
+            break
+        assert time.monotonic() < deadline, written
+    return [_DUMPED.sub(b"", octets, count=1)[:-1] for octets in written]

@@ -92,18 +92,20 @@ def site(home: Path) -> Iterator[Site]:
 
 
 @pytest.mark.requires("dovecot", "/usr/lib/dovecot/lmtp")
-@pytest.mark.parametrize("domain", [OVER_TCP, OVER_SOCKET])
-@pytest.mark.parametrize("count", [20, pytest.param(1000, marks=pytest.mark.torture)])
-def test_dovecot_keeps_our_users_mail(site: Site, domain: str, count: int) -> None:
-    sent = [numbered(number) for number in range(count)]
-    for message in sent:
-        site.sending.submit(message, f"User1+tag@{domain}", sender="ann@elsewhere.example")
-    site.sending.await_delivery(count, 8 * DEADLINE)
-    delivered = f"Delivered-To: user1@{domain}\n".encode()
+@pytest.mark.parametrize("count", [10, pytest.param(500, marks=pytest.mark.torture)])
+def test_dovecot_keeps_our_users_mail(site: Site, count: int) -> None:
+    sent = {domain: [numbered(number) for number in range(count)] for domain in (OVER_TCP, OVER_SOCKET)}
+    for domain, messages in sent.items():
+        for message in messages:
+            site.sending.submit(message, f"User1+tag@{domain}", sender="ann@elsewhere.example")
+    site.sending.await_delivery(2 * count, 8 * DEADLINE)
     arrived = site.arrived("user1")
-    assert all(message.startswith(delivered) for message in arrived)
-    assert Counter(as_received(message.removeprefix(delivered)) for message in arrived) == Counter(sent)
-    assert not (site.sending.server.mailboxes / "user1" / "new").exists() or site.sending.mailbox("user1") == []
+    for domain, messages in sent.items():
+        delivered = f"Delivered-To: user1@{domain}\n".encode()
+        found = [message.removeprefix(delivered) for message in arrived if message.startswith(delivered)]
+        assert Counter(map(as_received, found)) == Counter(messages)
+    assert len(arrived) == 2 * count
+    assert site.sending.mailbox("user1") == []  # that of another host
 
 
 @pytest.mark.requires("dovecot", "/usr/lib/dovecot/lmtp")
