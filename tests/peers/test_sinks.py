@@ -104,7 +104,7 @@ def assert_bounced(site: Sending, count: int, modes: list[tuple[str, str, str]],
     reports = [reported(message) for message in site.mailbox("user1")]
     found = Counter(status["Final-Recipient"].removeprefix("rfc822; ") for status in reports)
     assert found == dict.fromkeys(failed, count)
-    assert {(status["Action"], status["Status"]) for status in reports} == {("failed", "5.3.0")}
+    assert {(status["Action"], status["Status"]) for status in reports} <= {("failed", "5.3.0")}
     assert site.mailbox("user2") == []
 
 
