@@ -136,12 +136,14 @@ def _make_bad(kind: str, path: Path, outside: Path) -> None:
             "large header": b"MAIL FROM:<>\nRCPT TO:<bob@b.example>\n\n" + b"A: b\n" * 200,
             "circle": b"MAIL FROM:<>\nRCPT TO:<bob@b.example>\n\n" + b"Received: x\n" * 4,
             "empty": b"",
+            "nowhere": b"MAIL FROM:<>\nRCPT TO:<bob@xn--a.example>\n\nA: b\n\nhi\n",
+            "no domain": b"MAIL FROM:<>\nRCPT TO:<postmaster>\n\nA: b\n\nhi\n",
         }
         path.write_bytes(contents[kind])
 
 
 BAD = ["symlink", "hard link", "fifo", "directory", "socket"]
-BAD += ["huge", "half-written", "carriage returns", "large header", "circle", "empty"]
+BAD += ["huge", "half-written", "carriage returns", "large header", "circle", "empty", "nowhere", "no domain"]
 
 
 @pytest.mark.parametrize("kind", BAD)
@@ -176,6 +178,13 @@ def test_one_that_cannot_even_be_set_aside_is_told_once_and_forgotten_when_it_go
     site.leave()
     site.drop.take_all()
     assert len(site.queue.taken) == 1
+
+
+def test_a_defect_of_ours_sets_a_file_aside_and_stops_no_other(site: Site) -> None:
+    site.leave()
+    site.queue.trouble = ZeroDivisionError()
+    site.drop.take_all()
+    assert (site.names, site.refused()) == (["1.bad"], ["1"])
 
 
 def test_while_the_queue_takes_nothing_it_waits_and_that_is_told_once(site: Site) -> None:
