@@ -17,6 +17,7 @@ from threading import Thread
 from typing import Any, TextIO, cast
 
 from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
@@ -28,7 +29,7 @@ from twisted.python.threadpool import ThreadPool
 from mailagent import log as events
 from mailagent.config import Config
 from mailagent.config.schema import Listener
-from mailagent.interfaces import MailboxUnwritable
+from mailagent.interfaces import StorageFailed, StorageFull
 from mailagent.smtp.certificate import CertificateUnusable
 from mailagent.smtp.factory import SessionFactory
 from mailagent.smtp.proxied import ProxiedFactory, Proxies
@@ -61,10 +62,12 @@ class MailAgent(Service):
     """The server as a Twisted service.
 
     @param prepare: makes mailboxes, state and certificates ready; called once privileges are shed. Raises
-        L{MailboxUnwritable}, L{CertificateUnusable} or C{OSError}.
+        L{StorageFailed}, L{CertificateUnusable} or C{OSError}.
     @param announce: called with the listening ports when the server is ready.
     @param reload: has the configuration read again; called at SIGHUP.
     @param observer: takes the log, unless it is C{None}: then twistd's own does.
+    @param begin: sets the rest of the server to work, once all is ready.
+    @param end: has it end, within so many seconds; called when no session is in a transaction any more.
     @param pool: the threads that write mail; runs as long as the service does. They are daemons (L{Thread.daemon}), or
         a job that hangs keeps the process from its end.
     """
@@ -82,6 +85,8 @@ class MailAgent(Service):
         announce: Callable[[list[IListeningPort]], None],
         reload: Callable[[], None],
         observer: ILogObserver | None = None,
+        begin: Callable[[], None] = lambda: None,
+        end: Callable[[float], Deferred[None]] = lambda seconds: succeed(None),
     ) -> None:
         self._config = config
         self._factory = factory
@@ -91,6 +96,8 @@ class MailAgent(Service):
         self._announce = announce
         self._reload = reload
         self._observer = observer
+        self._begin = begin
+        self._end = end
         self._ports: list[IListeningPort] = []
         self._stopping = False
         self._hurry = False
@@ -132,18 +139,25 @@ class MailAgent(Service):
     def startService(self) -> None:
         """Make the mailboxes ready, start the threads, say where we are.
 
-        @raise StartError: a mailbox or the state directory cannot be written, or a certificate cannot be used.
+        @raise StartError: a mailbox, the state directory or the queue cannot be written, or a certificate cannot be
+            used.
         """
         try:
             self._prepare()
-        except (MailboxUnwritable, CertificateUnusable) as error:
+        except (StorageFailed, StorageFull, CertificateUnusable) as error:
             raise StartError(_line(error)) from None
         except OSError as error:
             raise StartError(f"state: {error.filename or self._config.state}: {error.strerror}") from None
         super().startService()
         self._pool.start()
+        self._begin()
         self._reactor.callWhenRunning(self._catch_signals)
         self._reactor.callWhenRunning(self._announce, self._ports)
+
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where we listen on TCP now: IP addresses and ports."""
+        hosts = [port.getHost() for port in self._ports]
+        return [(host.host, host.port) for host in hosts if isinstance(host, IPv4Address | IPv6Address)]
 
     def stopService(self) -> Deferred[None]:
         """Stop listening; let open transactions finish within the configured time; stop the threads."""
@@ -162,7 +176,12 @@ class MailAgent(Service):
         return stopped.addBoth(self._stopped)
 
     def _stopped(self, _: object) -> Deferred[None]:
-        return self._end_threads().addBoth(lambda _: events.STOPPED(self._log))
+        left = 0.0 if self._hurry else max(self._stop_by - self._reactor.seconds(), 0.0)
+        ended = maybeDeferred(self._end, left).addErrback(self._not_ended).addCallback(lambda _: self._end_threads())
+        return ended.addBoth(lambda _: events.STOPPED(self._log))
+
+    def _not_ended(self, failure: Failure) -> None:
+        events.ERROR(self._log, what="stopping", reason=repr(failure.value))
 
     def _end_threads(self) -> Deferred[None]:
         """Let the jobs under way end, if they do in what is left of the time. They may hang on a disk that does not

@@ -28,9 +28,12 @@ from mailagent.directory.users import Users
 from mailagent.directory.whitelist import Whitelist
 from mailagent.envelope.address import Address
 from mailagent.envelope.mailbox import Mailbox
+from mailagent.envelope.message_id import message_id
+from mailagent.interfaces import StorageFailed
 from mailagent.local_door import LocalDoor, user_name
 from mailagent.maildir.files import Files
 from mailagent.maildir.mailstore import Maildirs
+from mailagent.outbound import Outbound, success_notice
 from mailagent.policy.login_limits import LoginLimits
 from mailagent.reception.drop import Drop
 from mailagent.reception.local_submission import LocalSubmission
@@ -170,9 +173,26 @@ def make_service(
     budget = Budget()
     spool = Mailbox(Address("spool", ""), state.spool(config.state))
     mailstore = Maildirs(files, in_pool, config.hostname, time.time, budget=budget, spool=spool)
+    logger = Logger("mailagent")
     networks = RelayNetworks.of(config.relay.networks)
+    entropy = partial(randbits, 30)
+
+    def new_message_id() -> str:
+        return message_id(int(time.time() * 1_000_000), entropy())
+
+    def listening() -> list[tuple[str, int]]:
+        return agent.addresses()
+
+    outbound = Outbound(config, directory, mailstore, new_message_id, listening, reactor, logger)
     reception = Reception(
-        directory, mailstore, config.hostname, time.time, partial(randbits, 30), relay_networks=networks
+        directory,
+        mailstore,
+        config.hostname,
+        time.time,
+        entropy,
+        queue=outbound,
+        relay_networks=networks,
+        compose_notice=success_notice(config.hostname, new_message_id, time.time),
     )
     local = LocalSubmission.of(reception, partial(in_pool, user_name))
     tls = ServerTLS(reactor.seconds)
@@ -188,26 +208,23 @@ def make_service(
         reports=reception.queue is not None,
         role_deliveries={LMTP.name: reception.for_lmtp(), LOCAL.name: local},
     )
-    logger = Logger("mailagent")
-    parts = Parts(directory, factory, tls, files, logger)
+    parts = Parts(directory, factory, tls, files, networks, logger, outbound.take_up)
     pid_file = PidFile(config.state)
-    look = None
-    if reception.queue is not None:
-        path = os.path.join(config.state, state.DROP)
-        drop = Drop(path, reception, reception.queue, lambda: factory.limits, user_name)
-        look = partial(in_pool, drop.take_all)
-    door = LocalDoor(reactor, config.state, factory.listener(LOCAL), look)
+    drop = Drop(os.path.join(config.state, state.DROP), reception, outbound, lambda: factory.limits, user_name)
+    door = LocalDoor(reactor, config.state, factory.listener(LOCAL), partial(in_pool, drop.take_all))
 
     def start() -> None:
         parts.start(config)
-        if pid_file.claim():
-            door.open()
-            reactor.addSystemEventTrigger("before", "shutdown", door.close)
-        else:
-            text = f"another server runs with the state directory {config.state}; mailagent reload reaches that one"
-            log.NOTICE(logger, text=text)
+        if not pid_file.claim():
+            raise StorageFailed(f"another server runs with the state directory {config.state}")
+        outbound.prepare()
 
-    return MailAgent(
+    def begin() -> None:
+        outbound.start()
+        door.open()
+        reactor.addSystemEventTrigger("before", "shutdown", door.close)
+
+    agent = MailAgent(
         config,
         factory,
         pool,
@@ -216,7 +233,10 @@ def make_service(
         announce=lambda ports: welcome.announce(config, list(directory.mailboxes()), ports, logger),
         reload=Reload(config, load_again, parts, in_pool),
         observer=observer,
+        begin=begin,
+        end=outbound.stop,
     )
+    return agent
 
 
 def _logins(

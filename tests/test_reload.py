@@ -12,6 +12,7 @@ from mailagent.config.values import ConfiguredPath, Count, Domain, Duration, Siz
 from mailagent.directory.current import CurrentDirectory
 from mailagent.directory.whitelist import Whitelist
 from mailagent.interfaces import MailboxUnwritable
+from mailagent.reception.relay_networks import RelayNetworks
 from mailagent.reload import Parts, Ready, Reload
 from mailagent.smtp.tls import ServerTLS
 from tests.maildir.support import Events, Threads
@@ -33,7 +34,9 @@ class World:
         self.events = Events()
         self.threads = Threads()
         self.tls = ServerTLS(self.server.clock.seconds)
-        parts = Parts(self.directory, self.server.factory, self.tls, self.server.files, self.events.log)
+        parts = Parts(
+            self.directory, self.server.factory, self.tls, self.server.files, RelayNetworks(), self.events.log
+        )
         parts.start(self.config)
         self.reload = Reload(self.config, self.load, parts, self.threads.run)
 

@@ -3,6 +3,7 @@
 Only who asked for it hears of success. Of failure and delay hears who asked, or said nothing. Nobody is written to
 for a message whose C{report_to} is C{None}. A message with the null reverse-path is itself a report, or something that
 wants none: only its failure is told, to whom C{report_to} names (the postmaster), and nobody hears of that one's.
+Whoever else C{report_to} names, the owner of an alias, hears of each failure, whatever the sender asked for.
 """
 
 from __future__ import annotations
@@ -53,10 +54,12 @@ def notifications(
         return ()
     until = message.created + give_up
     null = message.envelope.reverse_path is None
+    owned = message.report_to != message.envelope.reverse_path
     found = []
     for settlement in settlements:
         condition, action = _condition(settlement)
-        if action and settlement.recipient.notify.asks_for(condition) and (condition == "FAILURE" or not null):
+        asked = settlement.recipient.notify.asks_for(condition) or (condition == "FAILURE" and owned)
+        if action and asked and (condition == "FAILURE" or not null):
             found.append(_notification(settlement, action, tried, until))
     return tuple(found)
 

@@ -27,11 +27,19 @@ async def read_returned(pieces: AsyncIterator[bytes], whole: bool) -> Returned:
     async for piece in pieces:
         found += piece
         if len(found) > MOST or (not whole and _header_end(found) >= 0):
-            return Returned(_header(found))
-    return Returned(bytes(found), True) if whole else Returned(_header(found))
+            return returned_header(found)
+    return Returned(bytes(found), True) if whole else returned_header(found)
 
 
-def _header_end(found: bytearray) -> int:
+def returned_header(found: bytes | bytearray) -> Returned:
+    """The header alone.
+
+    @param found: the message's first octets.
+    """
+    return Returned(_header(found))
+
+
+def _header_end(found: bytes | bytearray) -> int:
     """Where the header ends, behind its last line; -1 while that has not come."""
     if found.startswith(b"\n"):
         return 0
@@ -39,7 +47,7 @@ def _header_end(found: bytearray) -> int:
     return end + 1 if end >= 0 else -1
 
 
-def _header(found: bytearray) -> bytes:
+def _header(found: bytes | bytearray) -> bytes:
     """The header, or as many of its lines as are brought back."""
     end = _header_end(found)
     if end < 0:

@@ -12,20 +12,26 @@ from mailagent.envelope.trace import Client
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class RelayNetworks:
-    """The networks of C{relay.networks}. By default, nobody's."""
+    """The networks of C{relay.networks}, which may change. By default, nobody's."""
 
-    networks: Collection[Network] = ()
+    _networks: Collection[Network] = ()
 
     @classmethod
     def of(cls, networks: Collection[str]) -> RelayNetworks:
         """From texts such as C{"192.0.2.0/24"} or C{"2001:db8::1"}."""
-        return cls([ipaddress.ip_network(network) for network in networks])
+        made = cls()
+        made.take_up(networks)
+        return made
+
+    def take_up(self, networks: Collection[str]) -> None:
+        """Be these networks from now on."""
+        self._networks = [ipaddress.ip_network(network) for network in networks]
 
     def __contains__(self, client: Client) -> bool:
         try:
             address = ipaddress.ip_address(client.address)
         except ValueError:  # a local socket's peer, or a stock session's
             return False
-        return any(address in network for network in self.networks)
+        return any(address in network for network in self._networks)
