@@ -17,7 +17,7 @@ DEV := $(VENV)/dev.stamp
 FUZZ := $(VENV)/fuzz.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types format torture coverage fuzz bench-idle docs changelog clean
+.PHONY: help run test lint types format torture coverage fuzz bench-idle bench-queue docs changelog clean
 
 help:  ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,9 @@ fuzz: $(TEST) $(FUZZ)  ## Fuzz with atheris (TARGET=session SECONDS=60); what it
 
 bench-idle: $(TEST)  ## Measure the memory of 10,000 idle connections (docs/benchmarks.md)
 	$(BIN)/python -m bench.idle_connections $(ARGS)
+
+bench-queue: $(TEST)  ## Measure what the queue's steps cost, however much waits (docs/benchmarks.md)
+	$(BIN)/python -m bench.queue_cost $(ARGS)
 
 docs: $(DEV)  ## Build the API documentation into apidocs/
 	$(BIN)/pydoctor --project-name=mailagent --docformat=epytext --html-output=apidocs mailagent

@@ -8,7 +8,6 @@ C{sys.__stdout__} and C{sys.__stderr__}. What cannot work is told in one line, w
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,32 +19,35 @@ import attrs
 from twisted.application.service import IService
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import succeed
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver, LogPublisher
 from twisted.python import usage
 
 from mailagent.compose import exit_status
-from mailagent.compose.account import Account, NoPassword, password_by, password_in
+from mailagent.compose.account import PROMPTS, Account, NoPassword, password_by, password_in
 from mailagent.compose.address_book import AddressBook
 from mailagent.compose.attachment import Attachment
 from mailagent.compose.conversation import Conversation
 from mailagent.compose.correspondent import BadAddress, Correspondent, parse_correspondent, parse_correspondents
-from mailagent.compose.dialogue import Dialogue, Given
+from mailagent.compose.dialogue import Dialogue
 from mailagent.compose.draft_folder import DraftFolder
+from mailagent.compose.given import Given
+from mailagent.compose.netrc_file import login_in
 from mailagent.compose.prompt import TerminalPrompter
-from mailagent.compose.protection import DEFAULT_PORT, default_port, protection
+from mailagent.compose.protection import default_port, protection
 from mailagent.compose.resume import BadDraft, Kept, read_draft
+from mailagent.compose.server import Server
+from mailagent.compose.slow_server import SlowServer
 from mailagent.compose.submit import Submission
-from mailagent.compose.teller import plain_or_terminal
+from mailagent.compose.teller import Teller, plain_or_terminal
 from mailagent.compose.this_host import host_name, user_at
 from mailagent.envelope.printable import printable
 from mailagent.log import observer
 from mailagent.smtp.client_tls import ClientTLS, verified
-from mailagent.smtp.sender import Sender, open_session
-from mailagent.smtp.sending_failed import Unreachable
+from mailagent.smtp.sender import Sender
 
-_SERVER = re.compile(r"(?:\[(?P<literal>[^\]]+)\]|(?P<name>[^:\[\]\s]+))(?::(?P<port>[0-9]{1,5}))?\Z")
+#: Options that say where the password is; without any of them it is asked for.
+_SOURCES = ("password-file", "password-command", "netrc")
 
 
 class Options(usage.Options):
@@ -61,6 +63,7 @@ class Options(usage.Options):
         ["user", "u", None, "Log in as this user; the password is asked for on a terminal."],
         ["password-file", None, None, "Take the password from the first line of this file."],
         ["password-command", None, None, "Take the password from the first line that this command writes."],
+        ["netrc", None, None, "Take the password, and the user if none is given, from the server's line in this file."],
         ["tls", None, "auto", "Protect the session: auto, starttls, implicit or none."],
         ["tls-ca", None, None, "Trust the certificate authorities in this file (PEM) instead of the system's."],
         ["from", "f", None, "The sender's address (default: you at this host)."],
@@ -70,7 +73,9 @@ class Options(usage.Options):
         ["log", None, None, "Write a log to this file."],
     ]
     compData = usage.Completions(
-        optActions={option: usage.CompleteFiles() for option in ("body", "log", "resume", "password-file", "tls-ca")}
+        optActions={
+            option: usage.CompleteFiles() for option in ("body", "log", "netrc", "resume", "password-file", "tls-ca")
+        }
     )
 
     def __init__(self) -> None:
@@ -106,16 +111,20 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Make sense of the values, and set up twistd for a program in the foreground."""
-        host, port = self["server"] = parse_server(self["server"], default_port(self["tls"]))
         try:
-            self["protection"] = protection(self["tls"], host, port, login=self["user"] is not None)
+            server = self["server"] = Server.parse(self["server"], default_port(self["tls"]))
+        except ValueError as error:
+            raise usage.UsageError(f"--server: {error}") from None
+        login = self["user"] is not None or self["netrc"] is not None
+        try:
+            self["protection"] = protection(self["tls"], server.host, server.port, login)
         except ValueError as error:
             raise usage.UsageError(f"--tls: {error}") from None
-        sources = [option for option in ("password-file", "password-command") if self[option] is not None]
-        if sources and self["user"] is None:
-            raise usage.UsageError(f"--{sources[0]} goes with --user")
+        sources = [option for option in _SOURCES if self[option] is not None]
         if len(sources) > 1:
-            raise usage.UsageError("--password-file and --password-command exclude each other")
+            raise usage.UsageError(f"--{sources[0]} and --{sources[1]} exclude each other")
+        if sources and not login:
+            raise usage.UsageError(f"--{sources[0]} goes with --user")
         if self["from"] is not None:
             try:
                 self["from"] = parse_correspondent(self["from"])
@@ -124,20 +133,6 @@ class Options(usage.Options):
         if self.parent is not None:
             self["log"] = self["log"] or self.parent.get("logfile")
             self.parent.update(nodaemon=True, pidfile="", no_save=True)
-
-
-def parse_server(text: str, port_if_none: int = DEFAULT_PORT) -> tuple[str, int]:
-    """C{HOST}, C{HOST:PORT}, C{[IPV6]} or C{[IPV6]:PORT}.
-
-    @raise usage.UsageError: C{text} is none of these.
-    """
-    if text.count(":") > 1 and "[" not in text:  # an IPv6 address can only stand without a port
-        text = f"[{text}]"
-    found = _SERVER.match(text)
-    port = int(found["port"] or port_if_none) if found else 0
-    if found is None or not 0 < port < 65536:
-        raise usage.UsageError(f"--server: {text!r} is not HOST[:PORT]")
-    return found["literal"] or found["name"], port
 
 
 def makeService(options: Options) -> IService:
@@ -155,22 +150,21 @@ def makeService(options: Options) -> IService:
     if terminal is not None:
         prompter = TerminalPrompter(reactor, cast(TextIO, sys.__stdin__), terminal, book.earlier())
         reactor.addSystemEventTrigger("after", "shutdown", prompter.release)
-    account = _account(options, reactor, prompter)
-    endpoint = HostnameEndpoint(reactor, *options["server"])
+    teller = plain_or_terminal(terminal, _stream(sys.__stdout__), _stream(sys.__stderr__))
+    account = _account(options, reactor, prompter, teller)
+    server: Server = options["server"]
+    watch = SlowServer(str(server), reactor, teller.hint).watch
 
     async def connect() -> Sender:
-        login = await account.login() if account is not None else None
-        try:
-            return await open_session(endpoint, reactor, host, tls=tls, login=login)
-        except Unreachable as error:
-            raise Unreachable(f"{':'.join(map(str, options['server']))}: {error.reason}") from error
+        session = partial(server.session, reactor, host, tls, watch)
+        return await (session(None) if account is None else account.session(session))
 
     dialogue = Dialogue(
         given,
         Submission(connect),
         DraftFolder.of_user(os.environ),
         reactor,
-        plain_or_terminal(terminal, _stream(sys.__stdout__), _stream(sys.__stderr__)),
+        teller,
         book,
         prompter,
     )
@@ -180,7 +174,7 @@ def makeService(options: Options) -> IService:
 def _tls(options: Options) -> ClientTLS | None:
     if options["protection"] == "none":
         return None
-    host, authorities = options["server"][0], options["tls-ca"]
+    host, authorities = options["server"].host, options["tls-ca"]
     try:
         creator = verified(host, Path(authorities) if authorities is not None else None)
     except OSError as error:
@@ -190,25 +184,35 @@ def _tls(options: Options) -> ClientTLS | None:
     return ClientTLS(creator, implicit=options["protection"] == "implicit")
 
 
-def _account(options: Options, reactor: ReactorBase, prompter: TerminalPrompter | None) -> Account | None:
-    if options["user"] is None:
+def _account(
+    options: Options, reactor: ReactorBase, prompter: TerminalPrompter | None, teller: Teller
+) -> Account | None:
+    user, password = _login(options)
+    if user is None:
         return None
-    file, command = options["password-file"], options["password-command"]
-    if file is not None or command is not None:
-        ask = partial(succeed, _password(file, command))
-    elif prompter is not None:
-        ask = partial(prompter.ask_password, f"Password of {printable(options['user'])}: ")
-    else:
-        _leave_saying(os.EX_USAGE, "--user needs --password-file or --password-command where nobody can be asked")
-    return Account(options["user"], ask, partial(deferToThreadPool, reactor, reactor.getThreadPool()))
+    in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+    if password is not None:
+        return Account(user, partial(succeed, password), in_thread)
+    if prompter is None:
+        sources = ", ".join(f"--{option}" for option in _SOURCES)
+        _leave_saying(os.EX_USAGE, f"--user needs one of {sources} where nobody can be asked")
+    ask = partial(prompter.ask_password, f"Password of {printable(user)}: ")
+    return Account(user, ask, in_thread, PROMPTS, teller.complain)
 
 
-def _password(file: str | None, command: str | None) -> str:
-    """The reactor does not run yet, so that this may take its time."""
+def _login(options: Options) -> tuple[str | None, str | None]:
+    """User and password, as far as they are known. The reactor does not run yet, so that this may take its time."""
+    source = next((option for option in _SOURCES if options[option] is not None), None)
     try:
-        return password_in(Path(file)) if file is not None else password_by(command or "")
+        if source == "netrc":
+            return login_in(Path(options[source]), options["server"].host, options["user"])
+        if source == "password-file":
+            return options["user"], password_in(Path(options[source]))
+        if source == "password-command":
+            return options["user"], password_by(options[source])
+        return options["user"], None
     except NoPassword as error:
-        _leave_saying(os.EX_NOINPUT, f"--password-{'command' if file is None else 'file'}: {error}")
+        _leave_saying(os.EX_NOINPUT, f"--{source}: {error}")
     except KeyboardInterrupt:
         _leave_saying(exit_status.CANCELLED, "Cancelled: nothing was sent.")
 
@@ -242,16 +246,12 @@ def _given(options: Options, host: str, interactive: bool) -> Given:
 
 def _resumed(options: Options) -> Given:
     """What the options say; where they say nothing, what the draft says."""
-    said = {field: options[field] for field in ("to", "cc", "bcc") if options[field]}
-    said |= {"sender": options["from"]} if options["from"] is not None else {}
-    said |= {"subject": options["subject"]} if options["subject"] is not None else {}
+    groups = options["to"], options["cc"], options["bcc"]
+    said = Given(options["from"], *groups, options["subject"], attachments=options["attach"])
     if options["resume"] is None:
-        return Given(**said, attachments=options["attach"])
+        return said
     path = Path(options["resume"])
-    kept = _kept(path)
-    draft = attrs.asdict(kept, recurse=False) | said
-    draft |= {"attachments": kept.attachments + options["attach"], "body": kept.body or None}
-    return Given(**draft, resumed=path)
+    return said.resuming(_kept(path), path)
 
 
 def _kept(path: Path) -> Kept:

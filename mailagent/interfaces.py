@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
+import attrs
 from twisted.cred.credentials import ICredentials
 from twisted.internet.defer import Deferred
 from twisted.mail.interfaces import IMessageSMTP
@@ -11,7 +12,11 @@ from zope.interface import Attribute, Interface
 
 from mailagent.envelope.address import Address
 from mailagent.envelope.copy import Copy
+from mailagent.envelope.envelope import Envelope
+from mailagent.envelope.forward import Forward
 from mailagent.envelope.mailbox import Mailbox
+from mailagent.envelope.outcome import Outcome
+from mailagent.envelope.queued import QueuedMessage
 
 
 class NoSuchHost(LookupError):
@@ -25,10 +30,10 @@ class NoSuchUser(LookupError):
 class IDirectory(Interface):
     """Who receives mail here, and where."""
 
-    def resolve(recipient: Address) -> tuple[Mailbox, ...] | Deferred[tuple[Mailbox, ...]]:
-        """The mailboxes a recipient's mail goes to, aliases expanded.
+    def resolve(recipient: Address) -> tuple[Mailbox | Forward, ...] | Deferred[tuple[Mailbox | Forward, ...]]:
+        """Where a recipient's mail goes, aliases expanded: mailboxes, and addresses elsewhere.
 
-        @return: mailboxes, at least one and each once, in a tuple;
+        @return: at least one and each once, in a tuple;
             or a C{Deferred} of it.
         @raise NoSuchHost: not our domain.
         @raise NoSuchUser: our domain, nobody's name.
@@ -74,17 +79,26 @@ class IStagedBody(IContentSink):
         """Forget the content and free what holds it. Safe to call at any time, and again."""
 
 
+#: Gives the content in pieces of bounded size, from the start each time it is called; blocks, raises C{OSError}.
+Chunks = Callable[[], Iterator[bytes]]
+
+
 class IMailstore(Interface):
     """Durable local delivery."""
 
-    def stage(mailbox: Mailbox) -> IStagedBody:
-        """A new, empty L{IStagedBody}. C{mailbox} (the first recipient's) is where a large one may be kept."""
+    def stage(mailbox: Mailbox | None) -> IStagedBody:
+        """A new, empty L{IStagedBody}. C{mailbox} (the first recipient's; C{None} where none is local) is where a
+        large one may be kept."""
 
-    def commit(message_id: str, copies: Sequence[Copy], body: IStagedBody) -> Deferred[None]:
+    def commit(
+        message_id: str, copies: Sequence[Copy], body: IStagedBody, last: Callable[[Chunks], None] | None = None
+    ) -> Deferred[None]:
         """Put a copy in every mailbox, durably, or in none.
 
-        @param copies: at least one L{Copy}.
-        @param body: it is discarded when this is done, either way.
+        @param copies: L{Copy}s; none, where C{last} does it all.
+        @param body: stays the caller's, to commit again or to discard.
+        @param last: called in a thread with the content, once all copies are durable. If it raises, they are removed
+            again, and this fails with what it raised: so another store's commit can be the last word.
         @return: a C{Deferred} of C{None}, fired once every copy is on stable storage and visible. It fails
             with L{StorageFull}, L{MailboxUnwritable} or L{StorageFailed}, and then nothing new is visible.
         """
@@ -92,6 +106,72 @@ class IMailstore(Interface):
     def probe(mailbox: Mailbox) -> Deferred[None] | None:
         """C{None} while the mailbox is not known to be unwritable; else a C{Deferred} of C{None} that fails
         with L{MailboxUnwritable} if it still is, after a look in a thread."""
+
+
+class IQueue(Interface):
+    """The durable queue, for those who put messages there."""
+
+    def enqueue(messages: Sequence[QueuedMessage], content: Chunks) -> None:
+        """Take all of these messages, durably, or none. They share C{content}. Blocks, so for a thread.
+
+        @raise StorageFull: no room for them now.
+        @raise StorageFailed: the database cannot take them now.
+        """
+
+
+@attrs.frozen
+class Attempt:
+    """One message to be delivered to some of its recipients, all at one destination, now.
+
+    @ivar message_id: see L{QueuedMessage}.
+    @ivar envelope: C{recipients} are those of this attempt alone, at most 100.
+    @ivar destination: the recipients' domain in canonical form (see L{mailagent.envelope.address.canonical_domain}).
+    @ivar login: see L{QueuedMessage}.
+    @ivar content: gives the header and content in pieces of bounded size, line ends LF, from the start each time.
+    @ivar still_ours: asked before the content is sent: whether nobody else has taken the message up meanwhile.
+    """
+
+    message_id: str
+    envelope: Envelope
+    destination: str
+    login: str
+    content: Callable[[], AsyncIterator[bytes]]
+    still_ours: Callable[[], Deferred[bool]]
+
+
+@attrs.frozen
+class Attempted:
+    """What came of an L{Attempt}.
+
+    @ivar outcomes: one L{Outcome} for each recipient, in their order.
+    @ivar hold: seconds for which nothing should be tried at the destination at all; 0 where others may go on.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    hold: float = 0.0
+
+
+class DestinationBusy(Exception):
+    """Nothing was tried: the destination is held, or has as much from us as it may. Come again in C{seconds}."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"busy, again in {seconds:g} s")
+        self.seconds = seconds
+
+
+class LeaseLost(Exception):
+    """Nothing was delivered: C{still_ours} said no. There are no outcomes to be written."""
+
+
+class ICourier(Interface):
+    """Takes messages to where they belong. All that the queue knows of the world."""
+
+    def deliver(attempt: Attempt) -> Deferred[Attempted]:
+        """Try to deliver one message, now.
+
+        @return: fires with L{Attempted}; may fail with L{DestinationBusy} or L{LeaseLost}. Any other failure is a
+            defect, and the queue defers the recipients for it. May be cancelled, at a stop.
+        """
 
 
 class IStreamedMessage(IMessageSMTP):

@@ -73,6 +73,8 @@ MESSAGE_STORED = Event(
 )
 MESSAGE_ABANDONED = Event("message_abandoned", "{id} from <{sender}> for {recipients} not received whole")
 MESSAGE_FAILED = Event("message_failed", "{id} not stored from <{sender}> for {recipients}: {reason}", LogLevel.error)
+DROP_TAKEN = Event("drop_taken", "{id} taken from the drop, of {user}, from <{sender}> for {recipients}, {size} octets")
+DROP_REFUSED = Event("drop_refused", "{file} in the drop set aside: {reason}", LogLevel.error)
 MAILBOX_UNWRITABLE = Event("mailbox_unwritable", "mailbox {mailbox} cannot be written: {reason}", LogLevel.error)
 MAILBOX_RECOVERED = Event("mailbox_recovered", "mailbox {mailbox} can be written again")
 COMMAND_SENT = Event("command_sent", "sent: {command}", LogLevel.debug)
@@ -87,6 +89,35 @@ CERTIFICATE_KEPT = Event(
 LOGIN_SUCCEEDED = Event("login_succeeded", "{peer} logged in as {name} by {mechanism}")
 LOGIN_FAILED = Event("login_failed", "{peer} failed to log in as {name} by {mechanism}: {reply}")
 USERS_READ = Event("users_read", "users file {path} read: {users} users")
+RECIPIENT_QUARANTINED = Event(
+    "recipient_quarantined", "{id} set aside, its row in the queue cannot be read: {reason}", LogLevel.error
+)
+TLS_GIVEN_UP = Event(
+    "tls_given_up", "{host} [{address}] is sent to without TLS for an hour, as its TLS fails: {reason}", LogLevel.warn
+)
+RECIPIENT_DELIVERED = Event(
+    "recipient_delivered", "{id} delivered to <{recipient}> by {host} after {delay:.1f} s: {reply}"
+)
+RECIPIENT_DEFERRED = Event(
+    "recipient_deferred", "{id} deferred for <{recipient}> by {host}, attempt {attempts}, {delay:.1f} s old: {reply}"
+)
+RECIPIENT_FAILED = Event(
+    "recipient_failed", "{id} failed for <{recipient}> by {host} after {delay:.1f} s: {reply}", LogLevel.warn
+)
+RECIPIENT_EXPIRED = Event(
+    "recipient_expired",
+    "{id} given up for <{recipient}> after {attempts} attempts, {delay:.1f} s: {reply}",
+    LogLevel.warn,
+)
+REPORT_QUEUED = Event("report_queued", "{id} report {report} queued for <{recipient}>")
+DESTINATION_HELD = Event("destination_held", "nothing is tried at {destination} for {seconds:.1f} s")
+LEASE_LOST = Event(
+    "lease_lost", "{id} for {destination} has been taken up by another: nothing is written down", LogLevel.warn
+)
+QUEUE_TROUBLE = Event(
+    "queue_trouble", "the queue's database cannot be {verb}, what needs it waits: {reason}", LogLevel.error
+)
+QUEUE_RECOVERED = Event("queue_recovered", "the queue's database can be {verb} again")
 ERROR = Event("error", "{what}: {reason}", LogLevel.error)
 RELOADED = Event("reloaded", "reloaded {source}, changed: {changed}")
 RESTART_NEEDED = Event("restart_needed", "changed, and taken up by a restart only: {settings}", LogLevel.warn)

@@ -25,6 +25,7 @@ from mailagent.directory.whitelist import Whitelist
 from mailagent.interfaces import MailboxUnwritable
 from mailagent.maildir.files import FileLayer
 from mailagent.maildir.layout import prepare
+from mailagent.reception.relay_networks import RelayNetworks
 from mailagent.smtp.certificate import CertificateUnusable
 from mailagent.smtp.factory import SessionFactory
 from mailagent.smtp.tls import ServerTLS, read
@@ -35,13 +36,18 @@ InThread = Callable[[Callable[[], "Ready"]], Deferred["Ready"]]
 
 @attrs.frozen
 class Parts:
-    """Those parts of the server that follow the configuration as it changes."""
+    """Those parts of the server that follow the configuration as it changes.
+
+    @ivar taken_up: called with what is put in place, for parts that look at it again and again.
+    """
 
     directory: CurrentDirectory
     sessions: SessionFactory
     tls: ServerTLS
     files: FileLayer
+    networks: RelayNetworks
     log: Logger
+    taken_up: Callable[[Config], None] = lambda config: None
 
     def start(self, config: Config) -> None:
         """Make mailboxes, state directory and certificates ready. Blocks.
@@ -69,6 +75,8 @@ class Parts:
         def put_in_place() -> None:
             self.directory.current = whitelist
             self.sessions.limits = config.limits
+            self.networks.take_up(config.relay.networks)
+            self.taken_up(config)
             self.tls.use(found)
 
         return put_in_place
@@ -122,7 +130,9 @@ class Reload:
         for reason in str(error).splitlines() if expected else [repr(error)]:
             events.RELOAD_REFUSED(self._parts.log, reason=reason)
 
-    def _done(self, _: object) -> None:
+    def _done(self, result: object) -> None:
+        if isinstance(result, Failure):
+            events.ERROR(self._parts.log, what="taking up the configuration", reason=repr(result.value))
         self._running = False
         if self._again:
             self._again = False

@@ -3,7 +3,8 @@
 twistd calls L{MailAgent.privilegedStartService} as root, sheds privileges, then calls
 L{MailAgent.startService}; mailboxes are therefore made by the user who will write them. What fails on
 the way ends the start with one line on standard error and exit status 1. SIGTERM and SIGINT let open transactions
-finish; a second one does not wait for them. SIGHUP has the configuration read again.
+finish; a second one does not wait for them. Nor is a disk waited for that does not answer: what hangs there was
+never acknowledged. SIGHUP has the configuration read again.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from threading import Thread
 from typing import Any, TextIO, cast
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import ILogObserver, Logger
@@ -26,7 +29,7 @@ from twisted.python.threadpool import ThreadPool
 from mailagent import log as events
 from mailagent.config import Config
 from mailagent.config.schema import Listener
-from mailagent.interfaces import MailboxUnwritable
+from mailagent.interfaces import StorageFailed, StorageFull
 from mailagent.smtp.certificate import CertificateUnusable
 from mailagent.smtp.factory import SessionFactory
 from mailagent.smtp.proxied import ProxiedFactory, Proxies
@@ -36,6 +39,10 @@ from mailagent.smtp.role import ROLES
 def _is_null(stream: TextIO | None) -> bool:
     """Whether what is written there is lost."""
     return stream is None or os.path.samestat(os.fstat(stream.fileno()), os.stat(os.devnull))
+
+
+#: Seconds for jobs under way to end, where the time for transactions is used up.
+_LEAST_WAIT = 1.0
 
 
 class StartError(SystemExit, Exception):
@@ -55,11 +62,14 @@ class MailAgent(Service):
     """The server as a Twisted service.
 
     @param prepare: makes mailboxes, state and certificates ready; called once privileges are shed. Raises
-        L{MailboxUnwritable}, L{CertificateUnusable} or C{OSError}.
+        L{StorageFailed}, L{CertificateUnusable} or C{OSError}.
     @param announce: called with the listening ports when the server is ready.
     @param reload: has the configuration read again; called at SIGHUP.
     @param observer: takes the log, unless it is C{None}: then twistd's own does.
-    @param pool: the threads that write mail; runs as long as the service does.
+    @param begin: sets the rest of the server to work, once all is ready.
+    @param end: has it end, within so many seconds; called when no session is in a transaction any more.
+    @param pool: the threads that write mail; runs as long as the service does. They are daemons (L{Thread.daemon}), or
+        a job that hangs keeps the process from its end.
     """
 
     name = "mailagent"
@@ -75,6 +85,8 @@ class MailAgent(Service):
         announce: Callable[[list[IListeningPort]], None],
         reload: Callable[[], None],
         observer: ILogObserver | None = None,
+        begin: Callable[[], None] = lambda: None,
+        end: Callable[[float], Deferred[None]] = lambda seconds: succeed(None),
     ) -> None:
         self._config = config
         self._factory = factory
@@ -84,9 +96,13 @@ class MailAgent(Service):
         self._announce = announce
         self._reload = reload
         self._observer = observer
+        self._begin = begin
+        self._end = end
         self._ports: list[IListeningPort] = []
         self._stopping = False
         self._hurry = False
+        self._stop_by = 0.0
+        self._threads_end: Deferred[None] | None = None
 
     def setServiceParent(self, parent: Any) -> None:
         """Join the application, which asks its components for an observer before it begins to log."""
@@ -123,23 +139,31 @@ class MailAgent(Service):
     def startService(self) -> None:
         """Make the mailboxes ready, start the threads, say where we are.
 
-        @raise StartError: a mailbox or the state directory cannot be written, or a certificate cannot be used.
+        @raise StartError: a mailbox, the state directory or the queue cannot be written, or a certificate cannot be
+            used.
         """
         try:
             self._prepare()
-        except (MailboxUnwritable, CertificateUnusable) as error:
+        except (StorageFailed, StorageFull, CertificateUnusable) as error:
             raise StartError(_line(error)) from None
         except OSError as error:
             raise StartError(f"state: {error.filename or self._config.state}: {error.strerror}") from None
         super().startService()
         self._pool.start()
+        self._begin()
         self._reactor.callWhenRunning(self._catch_signals)
         self._reactor.callWhenRunning(self._announce, self._ports)
+
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where we listen on TCP now: IP addresses and ports."""
+        hosts = [port.getHost() for port in self._ports]
+        return [(host.host, host.port) for host in hosts if isinstance(host, IPv4Address | IPv6Address)]
 
     def stopService(self) -> Deferred[None]:
         """Stop listening; let open transactions finish within the configured time; stop the threads."""
         super().stopService()
         seconds = self._factory.limits.stop_time
+        self._stop_by = self._reactor.seconds() + seconds
         sessions = self._factory.sessions
         busy = sum(session.busy for session in sessions)
         events.STOPPING(self._log, sessions=len(sessions), busy=busy, seconds=seconds)
@@ -151,9 +175,39 @@ class MailAgent(Service):
             self._factory.abort()
         return stopped.addBoth(self._stopped)
 
-    def _stopped(self, _: object) -> None:
-        self._pool.stop()
-        events.STOPPED(self._log)
+    def _stopped(self, _: object) -> Deferred[None]:
+        left = 0.0 if self._hurry else max(self._stop_by - self._reactor.seconds(), 0.0)
+        ended = maybeDeferred(self._end, left).addErrback(self._not_ended).addCallback(lambda _: self._end_threads())
+        return ended.addBoth(lambda _: events.STOPPED(self._log))
+
+    def _not_ended(self, failure: Failure) -> None:
+        events.ERROR(self._log, what="stopping", reason=repr(failure.value))
+
+    def _end_threads(self) -> Deferred[None]:
+        """Let the jobs under way end, if they do in what is left of the time. They may hang on a disk that does not
+        answer; nobody was told C{250} for one of them.
+        """
+        if not self._pool.working:
+            self._pool.stop()
+            return succeed(None)
+        ended: Deferred[None] = Deferred()
+
+        def tell() -> None:
+            if not ended.called:
+                ended.callback(None)
+
+        def stop() -> None:
+            self._pool.stop()
+            self._reactor.callFromThread(tell)
+
+        Thread(target=stop, name="stop", daemon=True).start()
+        self._threads_end = ended
+        left = 0.0 if self._hurry else self._stop_by - self._reactor.seconds()
+        return ended.addTimeout(max(left, _LEAST_WAIT), self._reactor).addErrback(self._give_up)
+
+    def _give_up(self, _: Failure) -> None:
+        jobs = len(self._pool.working)
+        events.ERROR(self._log, what="stopping", reason=f"jobs on the disk that do not end, waited for no more: {jobs}")
 
     def _catch_signals(self) -> None:
         """Replace the reactor's handlers, under which twistd would report death by signal after a good stop."""
@@ -167,6 +221,8 @@ class MailAgent(Service):
         else:
             self._hurry = True
             self._factory.abort()
+            if self._threads_end is not None:
+                self._threads_end.cancel()
 
     def _hang_up(self) -> None:
         if self.running:

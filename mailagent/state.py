@@ -1,7 +1,8 @@
 """The state directory: what the server keeps between runs, and who the running server is.
 
 Files here are made whole or not at all, readable by us alone unless asked otherwise, and what is there is never
-overwritten. All functions block: for the time before the reactor runs, for a thread, or for a command.
+overwritten. Other users of the machine may pass through to the local socket and the drop, and see nothing else. All
+functions block: for the time before the reactor runs, for a thread, or for a command.
 """
 
 from __future__ import annotations
@@ -9,17 +10,58 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
+import time
 from contextlib import suppress
 
 _PID_FILE = "mailagent.pid"
+#: The local socket for submission, and where a message is left while nobody listens there.
+SUBMIT_SOCKET, DROP = "submit.sock", "drop"
+#: Everybody may pass through, to those two; nobody may look around.
+_PASSABLE = 0o711
+#: Everybody may put files there, nobody look around or touch those of others.
+_DROP_MODE = 0o1733
 
 
 def make_directory(path: str) -> None:
-    """Make the directory (mode 0700), and what is missing above it, unless it is there.
+    """Make the directory (mode 0711), its L{spool}, and what is missing above it, unless it is there.
 
     @raise OSError: not possible.
     """
-    os.makedirs(path, mode=0o700, exist_ok=True)
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+    else:
+        os.chmod(path, _PASSABLE)  # whatever the umask
+    for made in (spool(path), os.path.join(spool(path), "tmp")):
+        with suppress(FileExistsError):
+            os.mkdir(made, 0o700)
+
+
+def make_drop(directory: str) -> str:
+    """Make the drop in the state directory, or put its mode right (1733); its path.
+
+    @raise OSError: not possible, or something else has its name.
+    """
+    path = os.path.join(directory, DROP)
+    with suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        os.fchmod(fd, _DROP_MODE)
+    finally:
+        os.close(fd)
+    return path
+
+
+def spool(path: str) -> str:
+    """Where in the state directory C{path} large content is kept as it comes in, if no mailbox is its own.
+
+    Its C{tmp} is used, for files without names.
+    """
+    return os.path.join(path, "spool")
 
 
 def write_new(path: str, content: bytes, mode: int = 0o600) -> None:
@@ -63,7 +105,7 @@ class PidFile:
         """
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(fd)
             os.ftruncate(fd, 0)
             os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         except BlockingIOError:
@@ -93,3 +135,16 @@ class PidFile:
                 number = file.read(32).strip()
                 return int(number) if number.isdigit() else None
         return None
+
+
+def _lock(fd: int) -> None:
+    """Lock for ourselves alone; who only looks (L{PidFile.running}) holds the lock for a moment, and is waited for.
+
+    @raise BlockingIOError: a server holds it.
+    """
+    for pause in (0.01, 0.05, 0.2):
+        with suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(pause)
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

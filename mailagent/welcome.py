@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from mailagent import log as events
 from mailagent.config import Config, HostSettings
 from mailagent.envelope.mailbox import Mailbox
+from mailagent.smtp.role import MX
 
 #: Names listed in full; of more, the number is told.
 _SHOWN = 8
@@ -51,7 +52,8 @@ def lines(config: Config, mailboxes: Sequence[Mailbox], addresses: Sequence[IAdd
     for directory in dict.fromkeys(os.path.dirname(mailbox.path) for mailbox in mailboxes):
         yield f"mail goes to {os.path.join(directory, '<user>', 'new')}"
     first = mailboxes[0]
-    yield f"send one:  echo hello | {_twistd()} mailclient{_server(addresses)} --to {shlex.quote(str(first.owner))}"
+    if (server := _server(config, addresses)) is not None:
+        yield f"send one:  echo hello | {_twistd()} mailclient{server} --to {shlex.quote(str(first.owner))}"
     yield f"read it:   cat {shlex.quote(_shown_path(first.path))}/new/*"
 
 
@@ -61,9 +63,20 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
-def _server(addresses: Sequence[IAddress]) -> str:
-    """The client's option for reaching us, where its default does not or nothing is known that would."""
-    reachable = [address_text(address) for address in addresses if isinstance(address, IPv4Address | IPv6Address)]
+def _server(config: Config, addresses: Sequence[IAddress]) -> str | None:
+    """The client's option for reaching us, where its default does not or nothing is known that would.
+
+    @param addresses: of the configuration's listeners, in their order.
+    @return: C{None} where no listener takes mail from anybody who comes: a login needs more than an option.
+    """
+    open_to_all = [
+        address
+        for listener, address in zip(config.listen, addresses, strict=True)
+        if listener.role == MX.name and not listener.proxies
+    ]
+    if not open_to_all:
+        return None
+    reachable = [address_text(address) for address in open_to_all if isinstance(address, IPv4Address | IPv6Address)]
     if not reachable or _CLIENTS_DEFAULT in reachable:
         return ""
     return f" --server {reachable[0].replace(_ANY_IPV4, '127.0.0.1').replace(_ANY_IPV6, '[::1]')}"

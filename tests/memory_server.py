@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -18,13 +18,18 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.mail.interfaces import IMessageDeliveryFactory
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from mailagent.budget import Budget
 from mailagent.config import AuthSettings, Config, HostSettings, Limits, MailboxSettings, WhitelistSettings
-from mailagent.config.values import Count, Domain, Path, Switch, UserName
+from mailagent.config.values import ConfiguredPath, Count, Domain, Switch, Target, Targets, UserName
 from mailagent.directory.users import Users
 from mailagent.directory.users_file import UsersFile
 from mailagent.directory.whitelist import Whitelist
+from mailagent.envelope.address import Address
+from mailagent.envelope.mailbox import Mailbox
+from mailagent.envelope.queued import QueuedMessage
+from mailagent.interfaces import Chunks, IQueue
 from mailagent.maildir.layout import prepare
 from mailagent.maildir.mailstore import Maildirs
 from mailagent.maildir.memory import MemoryFiles
@@ -32,12 +37,13 @@ from mailagent.reception.submission import SubmissionRealm
 from mailagent.reception.transaction import Reception
 from mailagent.smtp.factory import SessionFactory
 from mailagent.smtp.login import Authentication
-from mailagent.smtp.role import MX, SUBMISSION, Role
+from mailagent.smtp.role import LMTP, MX, SUBMISSION, Role
 from mailagent.smtp.session import Session
 from mailagent.tap import authentication
 from tests.maildir.support import Events, run_now
 
 ROOT = "/mail"
+SPOOL = "/spool"
 STRANGER = "192.0.2.7"
 MIDNIGHT = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 +0000
 
@@ -53,11 +59,16 @@ def make_config(**limits: Any) -> Config:
         hosts={
             Domain("example.org"): HostSettings(
                 users=(UserName("ann"), UserName("bob")),
-                aliases={UserName("sales"): (UserName("ann"), UserName("bob"))},  # type: ignore[dict-item]
+                aliases={
+                    UserName("sales"): Targets((Target("ann"), Target("bob"))),
+                    UserName("abroad"): Targets((Target("far@elsewhere.example"),)),
+                    UserName("team"): Targets((Target("ann"), Target("far@elsewhere.example"), Target("b@c.example"))),
+                    UserName("owner-team"): Targets((Target("bob"),)),
+                },
             ),
             Domain("bücher.example"): HostSettings(users=(UserName("jörg"),)),
         },
-        mailboxes=MailboxSettings(Path(ROOT)),
+        mailboxes=MailboxSettings(ConfiguredPath(ROOT)),
         limits=Limits(**limits),
     )
 
@@ -129,6 +140,24 @@ class StaticUsers(Users):
         return succeed(None)
 
 
+@implementer(IQueue)
+class MemoryQueue:
+    """A queue that keeps what it is given.
+
+    @ivar messages: with their content, in the order in which they came.
+    @ivar trouble: what the next C{enqueue} raises.
+    """
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[QueuedMessage, bytes]] = []
+        self.trouble: Exception | None = None
+
+    def enqueue(self, messages: Sequence[QueuedMessage], content: Chunks) -> None:
+        if self.trouble is not None:
+            raise self.trouble
+        self.messages += [(message, b"".join(content())) for message in messages]
+
+
 class MemoryServer:
     """A server and what it runs on.
 
@@ -136,6 +165,8 @@ class MemoryServer:
     @param run_in_thread: by default jobs are done at once.
     @param users: those who may log in; on loopback, without TLS.
     @param role: what the listener is for; submission where there are users, unless told otherwise.
+    @param queue: where mail for elsewhere goes; by default there is none.
+    @param reception: further settings of the L{Reception}.
     @ivar pauses: the seconds each failed login would have waited.
     """
 
@@ -147,6 +178,8 @@ class MemoryServer:
         tls: IOpenSSLServerConnectionCreator | None = None,
         users: UsersFile | None = None,
         role: Role | None = None,
+        queue: IQueue | None = None,
+        reception: Mapping[str, Any] | None = None,
         **limits: Any,
     ) -> None:
         self.config = make_config(**limits)
@@ -154,17 +187,37 @@ class MemoryServer:
         self.clock.advance(MIDNIGHT)
         self.files = MemoryFiles(self.clock.seconds)
         self.directory = directory or Whitelist.from_config(self.config)
+        for path in (SPOOL, f"{SPOOL}/tmp"):
+            self.files.make_directory(path)
         prepare(self.files, Whitelist.from_config(self.config).mailboxes(), MIDNIGHT, Events().log)
         self.budget = Budget()
         self.mailstore = Maildirs(
-            self.files, run_in_thread, self.config.hostname, self.clock.seconds, budget=self.budget
+            self.files,
+            run_in_thread,
+            self.config.hostname,
+            self.clock.seconds,
+            budget=self.budget,
+            spool=Mailbox(Address("spool", ""), SPOOL),
         )
         entropy = count()
         self.reception = Reception(
-            self.directory, self.mailstore, self.config.hostname, self.clock.seconds, lambda: next(entropy)
+            self.directory,
+            self.mailstore,
+            self.config.hostname,
+            self.clock.seconds,
+            lambda: next(entropy),
+            queue,
+            **(reception or {}),
         )
         self.factory = SessionFactory(
-            deliveries or self.reception, self.config.hostname, self.config.limits, self.clock, tls, budget=self.budget
+            deliveries or self.reception,
+            self.config.hostname,
+            self.config.limits,
+            self.clock,
+            tls,
+            budget=self.budget,
+            reports=queue is not None,
+            role_deliveries={LMTP.name: self.reception.for_lmtp()},
         )
         self.role = role or (SUBMISSION if users else MX)
         self.pauses: list[float] = []

@@ -21,3 +21,15 @@ def test_idle_connections_are_measured_and_the_next_client_is_served(state: str)
         timeout=DEADLINE,
     )
     assert "stored after" in ran.stdout, ran.stderr
+
+
+def test_the_cost_of_the_queue_is_measured() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "bench.queue_cost", "--queued", "1", "20", "--rounds", "2"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert ran.stdout.count(" ms ") == 2 * 6, ran.stderr

@@ -9,8 +9,7 @@ import attrs
 
 from mailagent.certificates import plan
 from mailagent.config import CertificateSettings, Config, TlsSettings
-from mailagent.config.values import Domain
-from mailagent.config.values import Path as ConfiguredPath
+from mailagent.config.values import ConfiguredPath, Domain
 from mailagent.smtp.certificate import CertificateFiles, load
 from tests.memory_server import make_config
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import email
 import os
 import signal
@@ -16,10 +17,10 @@ from typing import Any
 
 import attrs
 import pytest
-from twisted.python import usage
 
-from mailagent.clienttap import Options, parse_server
+from mailagent.clienttap import Options
 from mailagent.compose import exit_status
+from mailagent.compose.server import Server
 from tests.compose.terminal import CTRL_C, CTRL_D, ENTER, Terminal
 from tests.smtp import scripted_server
 from tests.smtp.scripted_server import DROP, PASSWORD, SILENCE, ScriptedServer, authority, server_tls
@@ -88,30 +89,9 @@ def parsed(*options: str) -> Any:
     return made
 
 
-@pytest.mark.parametrize(
-    ("text", "server"),
-    [
-        ("mx.example.org", ("mx.example.org", 2525)),
-        ("mx.example.org:25", ("mx.example.org", 25)),
-        ("192.0.2.1:587", ("192.0.2.1", 587)),
-        ("[2001:db8::1]", ("2001:db8::1", 2525)),
-        ("[2001:db8::1]:25", ("2001:db8::1", 25)),
-        ("2001:db8::1", ("2001:db8::1", 2525)),
-    ],
-)
-def test_a_server_is_a_host_with_or_without_a_port(text: str, server: tuple[str, int]) -> None:
-    assert parse_server(text) == server
-
-
-@pytest.mark.parametrize("text", ["", ":25", "mx:", "mx:0", "mx:65536", "mx:smtp", "m x", "[::1", "[::1]25", "mx]:25"])
-def test_what_is_no_server_is_refused(text: str) -> None:
-    with pytest.raises(usage.UsageError, match="HOST"):
-        parse_server(text)
-
-
 def test_implicit_tls_has_a_port_of_its_own() -> None:
-    assert parsed("--server", "mx.example.org", "--tls", "implicit")["server"] == ("mx.example.org", 465)
-    assert parsed("--server", "mx.example.org:587", "--tls", "implicit")["server"] == ("mx.example.org", 587)
+    assert parsed("--server", "mx.example.org", "--tls", "implicit")["server"] == Server("mx.example.org", 465)
+    assert parsed("--server", "mx.example.org:587", "--tls", "implicit")["server"] == Server("mx.example.org", 587)
 
 
 def test_recipients_may_be_lists_and_be_repeated() -> None:
@@ -121,7 +101,7 @@ def test_recipients_may_be_lists_and_be_repeated() -> None:
 
 
 def test_the_server_is_ours_at_home_by_default() -> None:
-    assert parsed()["server"] == ("127.0.0.1", 2525)
+    assert parsed()["server"] == Server("127.0.0.1", 2525)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +114,8 @@ def test_the_server_is_ours_at_home_by_default() -> None:
         (["--tls", "perhaps"], "'perhaps'"),
         (["--password-file", "f"], "--user"),
         (["--user", "ann", "--password-file", "f", "--password-command", "c"], "exclude"),
+        (["--user", "ann", "--password-file", "f", "--netrc", "n"], "--password-file and --netrc exclude"),
+        (["--netrc", "n", "--tls", "none", "--server", "mx.example.org"], "without TLS"),
         (["--user", "ann", "--tls", "none", "--server", "mx.example.org"], "without TLS"),
         (["surplus"], ""),
     ],
@@ -190,6 +172,7 @@ def test_a_text_from_a_file_is_sent(client: Client) -> None:
         (["--resume", os.devnull], os.EX_DATAERR),
         (["--to", USER, "--user", "ann", "--password-file", "missing"], os.EX_NOINPUT),
         (["--to", USER, "--user", "ann", "--password-command", "exit 1"], os.EX_NOINPUT),
+        (["--to", USER, "--netrc", "missing"], os.EX_NOINPUT),
         (["--to", USER, "--tls", "starttls", "--tls-ca", os.devnull], os.EX_USAGE),
     ],
 )
@@ -267,7 +250,7 @@ def test_files_go_along(client: Client) -> None:
 def test_an_address_beyond_ascii_needs_a_server_that_takes_it(client: Client) -> None:
     ended = client.pipe(b"hi\n", "--to", "j\xf6rg@example.org")
     assert ended.status == os.EX_UNAVAILABLE
-    assert "5.6.7" in ended.out
+    assert "5.6.9" in ended.out
     client.server.replies["EHLO"] = "250-scripted.example\r\n250-8BITMIME\r\n250 SMTPUTF8"
     assert client.pipe(b"hi\n", "--to", "j\xf6rg@example.org").status == 0
     assert "RCPT TO:<j\xf6rg@example.org>".encode() in client.server.sessions[-1]
@@ -353,6 +336,53 @@ def test_a_login_makes_for_tls_and_its_password_comes_from_a_file_or_a_command(
     assert PASSWORD not in (client.folder / "log").read_text()
 
 
+def disguises(password: str) -> list[bytes]:
+    """A password, and how it goes over the wire."""
+    octets = password.encode()
+    return [octets, base64.b64encode(octets), base64.b64encode(f"\0{ANN}\0{password}".encode())]
+
+
+@pytest.mark.parametrize("password", [PASSWORD, "sesame"])
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "SCRAM-SHA-256"])
+def test_a_password_is_neither_told_nor_logged_whether_it_is_right_or_not(
+    client: Client, account: Account, mechanism: str, password: str
+) -> None:
+    account.server.under_tls["EHLO"] = f"250-scripted.example\r\n250 AUTH {mechanism}"
+    ended = client.pipe(b"hi\n", *account.options, "--password-command", f"echo '{password}'")
+    assert ended.status == (0 if password == PASSWORD else os.EX_NOPERM)
+    log = (client.folder / "log").read_bytes()
+    assert f"sent: AUTH {mechanism}".encode() in log
+    received = b"\n".join(account.server.secure)
+    assert mechanism != "PLAIN" or disguises(password)[2] in received
+    for secret in disguises(password):
+        assert secret not in log + ended.out.encode() + ended.err.encode()
+
+
+def test_what_is_typed_for_a_password_is_neither_shown_nor_logged(client: Client, account: Account) -> None:
+    with client.terminal(*account.options, "--subject", "") as terminal:
+        terminal.expect(f"Password of {ANN}:")
+        terminal.type("oyster", ENTER)
+        terminal.expect("Wrong")
+        terminal.expect(f"Password of {ANN}:")
+        terminal.type(CTRL_C)
+        assert terminal.status() == exit_status.CANCELLED
+        assert "oyster" not in terminal.screen
+    assert b"oyster" not in (client.folder / "log").read_bytes()
+
+
+def test_user_and_password_come_from_the_servers_line_in_a_netrc_file(client: Client, account: Account) -> None:
+    netrc = client.folder / "netrc"
+    netrc.write_text(f'machine mx.example login eve password x\nmachine 127.0.0.1 login {ANN} password "{PASSWORD}"\n')
+    server = ("--server", account.server.address, "--tls-ca", "ca.pem", "--to", USER, "--netrc", "netrc")
+    netrc.chmod(0o644)
+    ended = client.pipe(b"hi\n", *server)
+    assert (ended.status, account.server.sessions) == (os.EX_NOINPUT, [])
+    assert ended.err == ("twistd mailclient: --netrc: netrc: it is open to others (mode 0644); it has to be 0600\n")
+    netrc.chmod(0o600)
+    assert client.pipe(b"hi\n", *server).status == 0
+    assert account.server.logins == ["SCRAM-SHA-256"]
+
+
 def test_a_refused_login_has_a_status_and_keeps_the_text(client: Client, account: Account) -> None:
     ended = client.pipe(b"hi\n", *account.options, "--password-command", "echo sesame")
     assert ended.status == os.EX_NOPERM
@@ -371,6 +401,36 @@ def test_a_person_is_asked_for_the_password_once_before_anything_else_is_written
         assert terminal.status() == 0
         assert PASSWORD not in terminal.screen
     assert account.server.logins == ["SCRAM-SHA-256"] * 2
+
+
+def test_a_person_is_asked_for_a_wrong_password_again(client: Client, account: Account) -> None:
+    with client.terminal(*account.options, "--subject", "") as terminal:
+        for password in ("sesame", PASSWORD):
+            terminal.expect(f"Password of {ANN}:")
+            terminal.type(password, ENTER)
+            if password != PASSWORD:
+                terminal.expect("the server refuses the login: 535 5.7.8 Wrong")
+        terminal.expect("Enter email message:")
+        terminal.type("text", ENTER, CTRL_D)
+        assert terminal.status() == 0
+    assert account.server.logins == ["SCRAM-SHA-256"] * 2
+
+
+def test_a_text_is_kept_while_the_password_is_asked_for_again_and_after(client: Client, account: Account) -> None:
+    with client.terminal(*account.options, "--subject", "") as terminal:
+        terminal.expect(f"Password of {ANN}:")
+        terminal.type(PASSWORD, ENTER)
+        terminal.expect("Enter email message:")
+        account.server.replies["AUTH"] = "535 5.7.8 Changed"
+        terminal.type("text", ENTER, CTRL_D)
+        for _ in range(2):
+            terminal.expect("the server refuses the login: 535 5.7.8 Changed")
+            terminal.expect(f"Password of {ANN}:")
+            terminal.type("sesame", ENTER)
+        terminal.expect("Failed: the server refuses the login: 535 5.7.8 Changed")
+        assert terminal.status() == os.EX_NOPERM
+    (draft,) = client.drafts
+    assert draft.read_bytes().endswith(b"\n\ntext\n")
 
 
 # On a terminal
@@ -429,8 +489,8 @@ def test_a_refused_recipient_is_corrected_before_the_text_is_written(client: Cli
         terminal.expect("To:")
         terminal.type("nobody@hostmeister.de", ENTER)
         terminal.expect("nobody@hostmeister.de  refused  550 5.1.1 No such user here")
-        terminal.expect("Instead of nobody@hostmeister.de")
-        terminal.type(USER, ENTER)
+        terminal.expect("Instead of nobody@hostmeister.de (empty: leave out): nobody@hostmeister.de")
+        terminal.type("\x01", "\x1b[3~" * len("nobody"), "user1", ENTER)  # ^A, Delete
         terminal.expect("Enter email message:")
         terminal.type("text", ENTER, CTRL_D)
         terminal.expect(f"{USER}  accepted")

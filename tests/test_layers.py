@@ -19,8 +19,8 @@ FLOORS = (
     {"envelope"},
     {"budget", "config", "interfaces", "log", "metrics", "state"},
     {"smtp", "maildir", "directory", "dns", "database"},
-    {"reception", "queue", "relay", "policy", "compose", "certificates"},
-    {"workers", "web", "service", "welcome", "reload"},
+    {"reception", "queue", "relay", "policy", "compose", "sendmail", "certificates"},
+    {"workers", "web", "service", "welcome", "reload", "outbound", "local_door", "options"},
     {"tap", "clienttap", "cli"},
     {"__main__"},
 )

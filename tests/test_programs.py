@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from tests import programs
@@ -22,3 +25,11 @@ def test_a_missing_program_fails_the_test_where_peers_are_required(monkeypatch: 
 def test_a_program_is_found_by_name() -> None:
     assert programs.find("sh")
     assert programs.find("smtp-sauce") is None
+
+
+def test_no_test_is_skipped_in_another_way() -> None:
+    skips = re.compile(r"\b(?:skip|skipif|importorskip|skipTest|SkipTest)\(")
+    root = Path(__file__).parent
+    assert {str(path.relative_to(root)) for path in root.rglob("*.py") if skips.search(path.read_text())} == {
+        "programs.py"
+    }

@@ -8,11 +8,11 @@ import attrs
 import pytest
 
 from mailagent.config import Config, ConfigError, HostSettings, Limits, WhitelistSettings
-from mailagent.config.values import Count, Domain, Duration, Size, UserName
-from mailagent.config.values import Path as ConfiguredPath
+from mailagent.config.values import ConfiguredPath, Count, Domain, Duration, Size, UserName
 from mailagent.directory.current import CurrentDirectory
 from mailagent.directory.whitelist import Whitelist
 from mailagent.interfaces import MailboxUnwritable
+from mailagent.reception.relay_networks import RelayNetworks
 from mailagent.reload import Parts, Ready, Reload
 from mailagent.smtp.tls import ServerTLS
 from tests.maildir.support import Events, Threads
@@ -34,7 +34,9 @@ class World:
         self.events = Events()
         self.threads = Threads()
         self.tls = ServerTLS(self.server.clock.seconds)
-        parts = Parts(self.directory, self.server.factory, self.tls, self.server.files, self.events.log)
+        parts = Parts(
+            self.directory, self.server.factory, self.tls, self.server.files, RelayNetworks(), self.events.log
+        )
         parts.start(self.config)
         self.reload = Reload(self.config, self.load, parts, self.threads.run)
 
@@ -152,6 +154,17 @@ def test_a_fault_of_ours_is_told_and_the_next_reload_works(world: World, monkeyp
         patched.setattr("mailagent.reload.read", lambda plan: 1 / 0)
         world.reload_with(whitelist=with_zed())
     assert world.told == ["nothing reloaded: ZeroDivisionError('division by zero')"]
+    world.reload_with(whitelist=with_zed())
+    assert world.told[1:] == ["reloaded built-in default, changed: whitelist.users"]
+
+
+def test_a_fault_while_it_is_put_in_place_is_told_and_the_next_reload_works(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(ServerTLS, "use", lambda self, found: 1 / 0)
+        world.reload_with(whitelist=with_zed())
+    assert world.told == ["taking up the configuration: ZeroDivisionError('division by zero')"]
     world.reload_with(whitelist=with_zed())
     assert world.told[1:] == ["reloaded built-in default, changed: whitelist.users"]
 

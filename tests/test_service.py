@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from queue import Queue
+from threading import Event
 from typing import Any
 
 import attrs
@@ -37,6 +39,13 @@ class Reactor(MemoryReactorClock):
         if self.taken:
             raise CannotListenError(interface, port, OSError(98, "Address already in use"))
         return super().listenTCP(port, factory, backlog, interface)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.from_threads: Queue[Callable[[], Any]] = Queue()
+
+    def callFromThread(self, function: Callable[[], Any]) -> None:
+        self.from_threads.put(function)
 
 
 @attrs.define
@@ -164,6 +173,59 @@ def test_a_second_signal_does_not_wait_however_close_it_comes(world: World) -> N
     assert world.reactor.hasStopped
     service.stopService()
     assert connection.closed
+
+
+@pytest.fixture
+def hanging(world: World) -> Iterator[Event]:
+    """A server one of whose threads is at work until this is set."""
+    service = world.service()
+    service.privilegedStartService()
+    service.startService()
+    begun, go_on = Event(), Event()
+
+    def job() -> None:
+        begun.set()
+        go_on.wait()
+
+    world.pool.callInThread(job)
+    begun.wait()
+    world.happened.append(service)
+    yield go_on
+    go_on.set()
+
+
+def test_a_stop_waits_for_what_is_being_written(world: World, hanging: Event) -> None:
+    stopped: list[None] = []
+    world.happened[-1].stopService().addCallback(stopped.append)
+    world.reactor.advance(world.server.config.limits.stop_time - 1)
+    assert not stopped
+    hanging.set()
+    world.reactor.from_threads.get()()
+    assert stopped
+    assert world.pool.joined
+    assert world.reactor.getDelayedCalls() == []
+
+
+def test_a_disk_that_hangs_is_given_up_when_the_time_is_over(world: World, hanging: Event) -> None:
+    events = Events()
+    service = world.happened[-1]
+    service._log = events.log
+    service.stopService()
+    world.reactor.advance(world.server.config.limits.stop_time)
+    assert events.named == ["stopping", "error", "stopped"]
+    assert events[1]["reason"] == "jobs on the disk that do not end, waited for no more: 1"
+    hanging.set()
+    world.reactor.from_threads.get()()
+
+
+def test_a_second_signal_gives_up_a_disk_that_hangs_at_once(world: World, hanging: Event) -> None:
+    service = world.happened[-1]
+    service._stop()
+    stopped: list[None] = []
+    service.stopService().addCallback(stopped.append)
+    assert not stopped
+    service._stop()
+    assert stopped
 
 
 def test_what_a_daemon_cannot_start_for_is_in_its_log(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,14 +8,40 @@ from pathlib import Path
 
 import pytest
 
-from mailagent.state import PidFile, make_directory, write_new
+from mailagent.state import PidFile, make_directory, make_drop, spool, write_new
 
 
-def test_the_directory_and_those_above_are_made_for_us_alone(tmp_path: Path) -> None:
+def test_the_directory_and_those_above_are_made_and_others_may_pass_through(tmp_path: Path) -> None:
     path = tmp_path / "a" / "state"
     make_directory(str(path))
     make_directory(str(path))
-    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert stat.S_IMODE(path.stat().st_mode) == 0o711
+
+
+def test_the_mode_of_a_directory_that_is_there_is_its_owners_business(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(0o700)
+    make_directory(str(tmp_path / "state"))
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+
+
+def test_what_is_no_directory_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("")
+    with pytest.raises(FileExistsError):
+        make_directory(str(tmp_path / "state"))
+
+
+def test_anybody_may_put_files_into_the_drop_and_nobody_look_around(tmp_path: Path) -> None:
+    path = Path(make_drop(str(tmp_path)))
+    path.chmod(0o777)
+    assert make_drop(str(tmp_path)) == str(tmp_path / "drop")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o1733
+
+
+def test_the_drop_is_never_a_link_to_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "drop").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="drop"):
+        make_drop(str(tmp_path))
 
 
 def test_a_new_file_is_for_us_alone_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -65,3 +91,8 @@ def test_what_is_no_number_is_nobody(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "mailagent.pid").write_bytes(content)
     assert PidFile(str(tmp_path)).running() is None
     holder.release()
+
+
+def test_the_directory_has_a_spool(tmp_path: Path) -> None:
+    make_directory(str(tmp_path / "state"))
+    assert (Path(spool(str(tmp_path / "state"))) / "tmp").is_dir()

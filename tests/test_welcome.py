@@ -11,7 +11,8 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
 from mailagent.config import Config, HostSettings, MailboxSettings, WhitelistSettings, load
-from mailagent.config.values import Domain, Path, UserName
+from mailagent.config.schema import Listener
+from mailagent.config.values import ConfiguredPath, Domain, Network, Role, UserName
 from mailagent.directory.whitelist import Whitelist
 from mailagent.welcome import address_text, lines
 from tests.memory_server import make_config
@@ -60,9 +61,21 @@ def test_a_local_socket_is_not_shown_to_the_client(config: Config) -> None:
     assert "mailclient --to" in told(config, UNIXAddress("/run/mail.sock"))[3]
 
 
+def test_listeners_that_want_a_login_or_a_proxy_are_not_shown_to_the_client(config: Config) -> None:
+    submission = Listener(role=Role("submission"))
+    proxied = Listener(proxies=(Network("192.0.2.1"),))
+    addresses = [IPv4Address("TCP", "127.0.0.1", port) for port in (587, 26, 25)]
+    mixed = attrs.evolve(config, listen=(submission, proxied, Listener()))
+    assert "mailclient --server 127.0.0.1:25 --to" in told(mixed, *addresses)[3]
+    closed = attrs.evolve(config, listen=(submission, proxied))
+    assert not any("send one" in line for line in told(closed, *addresses[:2]))
+
+
 def test_paths_are_those_of_the_mailboxes_and_quoted_for_the_shell(config: Config) -> None:
     hosts = {Domain("Bücher.Example"): HostSettings(users=(UserName("ann b"),))}
-    odd = attrs.evolve(config, whitelist=WhitelistSettings(), hosts=hosts, mailboxes=MailboxSettings(Path("/m")))
+    odd = attrs.evolve(
+        config, whitelist=WhitelistSettings(), hosts=hosts, mailboxes=MailboxSettings(ConfiguredPath("/m"))
+    )
     assert told(odd)[1:] == [
         "takes mail for ann b at Bücher.Example",
         "mail goes to /m/xn--bcher-kva.example/<user>/new",
@@ -74,7 +87,7 @@ def test_paths_are_those_of_the_mailboxes_and_quoted_for_the_shell(config: Confi
 def test_hosts_with_users_of_their_own_are_told_apart() -> None:
     said = told(make_config())
     assert "takes mail for user1, user2 at hostmeister.de, hostgator.com" in said
-    assert "takes mail for ann, bob, sales at example.org" in said
+    assert "takes mail for ann, bob, sales, abroad, team, owner-team at example.org" in said
     assert "mail goes to /mail/example.org/<user>/new" in said
 
 

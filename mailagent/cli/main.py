@@ -8,7 +8,9 @@ from __future__ import annotations
 import click
 
 from mailagent import __version__
+from mailagent.cli.queue import queue
 from mailagent.cli.reload import reload
+from mailagent.cli.sendmail import sendmail
 from mailagent.cli.tls import tls
 from mailagent.cli.user import user
 
@@ -22,6 +24,8 @@ def main() -> None:
     """
 
 
+main.add_command(queue)
 main.add_command(reload)
+main.add_command(sendmail)
 main.add_command(tls)
 main.add_command(user)

@@ -19,10 +19,13 @@ from mailagent.state import PidFile
 def reload(config: str | None, state: str | None) -> None:
     """Have the running server take up users, hosts, aliases, limits and certificates.
 
-    No session is dropped. The configuration is checked first; the server's log says what changed, and what waits for
-    a restart.
+    No session is dropped. The configuration is checked first (with --state only where --config names it); the server's
+    log says what changed, and what waits for a restart.
     """
-    directory = os.path.abspath(state) if state else configuration(config).state
+    directory = os.path.abspath(state) if state else None
+    if config or directory is None:
+        found = configuration(config)
+        directory = directory or found.state
     try:
         number = PidFile(directory).running()
         if number is None:

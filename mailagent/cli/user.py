@@ -152,20 +152,26 @@ def _verifier(password_file: str | None) -> ScramVerifier:
 
 
 def _password(password_file: str | None) -> str:
-    if password_file is None and sys.stdin.isatty():
-        password: str = click.prompt("Password", hide_input=True, confirmation_prompt="Again", err=True)
-        return password
     try:
-        if password_file in (None, "-"):
-            line = sys.stdin.buffer.readline(_LONGEST_PASSWORD + 2)
+        if password_file is None and sys.stdin.isatty():
+            password: str = click.prompt("Password", hide_input=True, confirmation_prompt="Again", err=True)
         else:
-            with open(str(password_file), "rb") as file:
-                line = file.readline(_LONGEST_PASSWORD + 2)
-        password = line.rstrip(b"\r\n").decode()
+            password = _first_line(password_file).decode()
+        length = len(password.encode())
     except OSError as error:
         raise click.ClickException(f"{password_file}: {error.strerror}") from None
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise click.ClickException("the password is not UTF-8") from None
-    if len(password.encode()) > _LONGEST_PASSWORD:
+    if length > _LONGEST_PASSWORD:
         raise click.ClickException(f"the password is longer than {_LONGEST_PASSWORD} octets")
     return password
+
+
+def _first_line(path: str | None) -> bytes:
+    """The first line of a file, of standard input without one; of a very long one, more than a password may have."""
+    if path in (None, "-"):
+        line = sys.stdin.buffer.readline(_LONGEST_PASSWORD + 2)
+    else:
+        with open(str(path), "rb") as file:
+            line = file.readline(_LONGEST_PASSWORD + 2)
+    return line.rstrip(b"\r\n")

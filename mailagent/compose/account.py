@@ -8,15 +8,25 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
+from typing import TypeVar
 
 import attrs
 
 from mailagent.smtp.client_auth import Login
+from mailagent.smtp.sending_failed import LoginFailed
 
 #: Octets; a longer password is taken for a mistake.
 MAX_PASSWORD = 1024
 #: Seconds for a command to give the password; a person may have to unlock it.
 PATIENCE = 60.0
+#: How often a person is asked, all in all: enough for slips, too few for guesses.
+PROMPTS = 3
+_WRONG = 535  # RFC 4954 section 6: user or password
+_Session = TypeVar("_Session")
+
+
+def _nobody(text: str) -> None:
+    """Is told in vain."""
 
 
 class NoPassword(Exception):
@@ -25,19 +35,37 @@ class NoPassword(Exception):
 
 @attrs.define
 class Account:
-    """A C{user}, whose password is had from C{ask} once, when it is first needed.
+    """A C{user}, whose password is had from C{ask}: when it is first needed, and again if a server says it is wrong.
 
     @ivar in_thread: see L{Login}.
+    @ivar asking: how many more times C{ask} is worth calling: a file or a command has nothing else to say.
+    @ivar tell: is told that a password is wrong, before it is asked for again.
     """
 
     _user: str
     _ask: Callable[[], Awaitable[str]]
     _in_thread: Callable[[Callable[[], bytes]], Awaitable[bytes]]
+    _asking: int = 1
+    _tell: Callable[[str], None] = _nobody
     _login: Login | None = attrs.field(default=None, init=False, repr=False)
 
-    async def login(self) -> Login:
-        """What to log in with. Fails as C{ask} does."""
+    async def session(self, open_session: Callable[[Login], Awaitable[_Session]]) -> _Session:
+        """What C{open_session} gives with a login that the server takes. Fails as C{ask} does.
+
+        @raise LoginFailed: the server refuses it, and there is no other.
+        """
+        while True:
+            try:
+                return await open_session(await self._known())
+            except LoginFailed as failure:
+                if failure.reply is None or failure.reply.code != _WRONG or not self._asking:
+                    raise
+                self._tell(failure.reason)
+                self._login = None
+
+    async def _known(self) -> Login:
         if self._login is None:
+            self._asking -= 1
             self._login = Login(self._user, await self._ask(), self._in_thread)
         return self._login
 

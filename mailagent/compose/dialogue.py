@@ -19,10 +19,11 @@ from twisted.internet.interfaces import IReactorTime
 
 from mailagent.compose import exit_status
 from mailagent.compose.address_book import AddressBook
-from mailagent.compose.attachment import Attachment
+from mailagent.compose.completion import written
 from mailagent.compose.correspondent import BadAddress, Correspondent, parse_correspondent, parse_correspondents
 from mailagent.compose.draft import Draft
 from mailagent.compose.draft_folder import DraftFolder, NotKept
+from mailagent.compose.given import Given
 from mailagent.compose.prompt import Cancelled, Interrupted, IPrompter
 from mailagent.compose.submit import Submission
 from mailagent.compose.teller import Teller
@@ -34,30 +35,6 @@ from mailagent.smtp.sending_failed import SendingFailed
 
 _NOTHING_SENT = "Cancelled: nothing was sent."
 _Answer = TypeVar("_Answer")
-
-
-@attrs.frozen
-class Given:
-    """What the command line, a kept draft or standard input has settled; C{None} and no recipients are asked for.
-
-    @ivar accepted: recipients who have the message already.
-    @ivar resumed: the file of the draft.
-    """
-
-    sender: Correspondent | None = None
-    to: tuple[Correspondent, ...] = ()
-    cc: tuple[Correspondent, ...] = ()
-    bcc: tuple[Correspondent, ...] = ()
-    subject: str | None = None
-    body: str | None = None
-    attachments: tuple[Attachment, ...] = ()
-    accepted: tuple[Correspondent, ...] = ()
-    resumed: Path | None = None
-
-    def draft(self, sender: Correspondent) -> Draft:
-        """A draft of what is given, the rest empty."""
-        groups = self.to, self.cc, self.bcc
-        return Draft(sender, *groups, self.subject or "", self.body or "", self.attachments, self.accepted)
 
 
 @attrs.define
@@ -87,6 +64,7 @@ class Dialogue:
             return await self._send(await self._complete())
         except Cancelled:
             self._say(_NOTHING_SENT)
+            self._keep()  # a text that was finished: it is the password that the person gave up
             return exit_status.CANCELLED
         except (Interrupted, CancelledError):
             self._complain("Interrupted: the message may have been sent or not." if self._sending else _NOTHING_SENT)
@@ -132,7 +110,8 @@ class Dialogue:
                 return draft
             for recipient in refused:
                 label = f"Instead of {printable(str(recipient))} (empty: leave out): "
-                draft = draft.replacing(recipient, await self._recipients(prompter, label))
+                mistaken = written(draft.correspondent(recipient))
+                draft = draft.replacing(recipient, await self._recipients(prompter, label, mistaken))
 
     async def _check(self, draft: Draft, passed: set[Address]) -> list[Address]:
         """Those the server refuses, of the recipients that have not C{passed} yet; the others then have.
@@ -147,13 +126,17 @@ class Dialogue:
         passed.update(outcome.recipient for outcome in outcomes if not outcome.failed)
         return [outcome.recipient for outcome in outcomes if outcome.failed]
 
-    async def _recipients(self, prompter: IPrompter, label: str) -> tuple[Correspondent, ...]:
-        return await self._ask(prompter.ask_recipients, label, parse_correspondents)
+    async def _recipients(self, prompter: IPrompter, label: str, typed: str = "") -> tuple[Correspondent, ...]:
+        return await self._ask(prompter.ask_recipients, label, parse_correspondents, typed)
 
-    async def _ask(self, ask: Callable[[str], Awaitable[str]], label: str, parse: Callable[[str], _Answer]) -> _Answer:
+    async def _ask(
+        self, ask: Callable[[str, str], Awaitable[str]], label: str, parse: Callable[[str], _Answer], typed: str = ""
+    ) -> _Answer:
+        """An answer that makes sense; one that does not is there to be corrected."""
         while True:
+            typed = await ask(label, typed)
             try:
-                return parse(await ask(label))
+                return parse(typed)
             except BadAddress as error:
                 self._say(str(error))
 

@@ -57,6 +57,16 @@ class Draft:
         """Whether an address in the header is beyond ASCII, so that only a server with SMTPUTF8 can take it."""
         return not all(who.address.local.isascii() for who in (self.sender, *self.to, *self.cc))
 
+    def correspondent(self, recipient: Address) -> Correspondent:
+        """A recipient with the name that stands with it where it is first named.
+
+        @raise KeyError: it is nowhere.
+        """
+        for who in (*self.to, *self.cc, *self.bcc):
+            if who.address == recipient:
+                return who
+        raise KeyError(recipient)
+
     def replacing(self, recipient: Address, others: Iterable[Correspondent]) -> Draft:
         """The draft with C{others} in each place of C{recipient}."""
         others = tuple(others)

@@ -12,6 +12,7 @@ import os
 import termios
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from threading import Thread
 from typing import Any, TextIO
 
@@ -49,14 +50,17 @@ class Interrupted(Exception):
 class IPrompter(Interface):
     """Somebody who can be asked. One question at a time."""
 
-    def ask(label: str) -> Deferred[str]:
-        """One line. Fails with L{Cancelled}; with L{Interrupted} when cancelled."""
+    def ask(label: str, typed: str = "") -> Deferred[str]:
+        """One line. Fails with L{Cancelled}; with L{Interrupted} when cancelled.
 
-    def ask_recipients(label: str) -> Deferred[str]:
+        @param typed: is there to begin with, as if typed.
+        """
+
+    def ask_recipients(label: str, typed: str = "") -> Deferred[str]:
         """As L{ask}, with help from whom there was mail to before."""
 
     def ask_password(label: str) -> Deferred[str]:
-        """As L{ask}, but what is typed is neither shown nor remembered."""
+        """As L{ask}, but what is typed is neither shown nor remembered, and nothing is there to begin with."""
 
     def compose(label: str) -> Deferred[str]:
         """A text of any number of lines, ended by ^D on an empty one. Fails as L{ask}."""
@@ -104,13 +108,13 @@ class TerminalPrompter:
             input_processors=[TabsProcessor(char1=" ", char2=" ")],
         )
 
-    def ask(self, label: str) -> Deferred[str]:
+    def ask(self, label: str, typed: str = "") -> Deferred[str]:
         """See L{IPrompter}."""
-        return self._prompt(self._line, label, lambda: Cancelled())
+        return self._prompt(self._line, label, lambda: Cancelled(), typed)
 
-    def ask_recipients(self, label: str) -> Deferred[str]:
+    def ask_recipients(self, label: str, typed: str = "") -> Deferred[str]:
         """See L{IPrompter}: Tab completes, and the arrow keys bring back."""
-        return self._prompt(self._recipients, label, lambda: Cancelled())
+        return self._prompt(self._recipients, label, lambda: Cancelled(), typed)
 
     def ask_password(self, label: str) -> Deferred[str]:
         """See L{IPrompter}."""
@@ -120,7 +124,9 @@ class TerminalPrompter:
         """See L{IPrompter}. The end of the input (a terminal hung up, say) sends nothing: it is an interruption."""
         return self._prompt(self._text, label, lambda: Interrupted(self._text.default_buffer.text))
 
-    def _prompt(self, session: PromptSession[str], label: str, at_eof: Callable[[], Exception]) -> Deferred[str]:
+    def _prompt(
+        self, session: PromptSession[str], label: str, at_eof: Callable[[], Exception], typed: str = ""
+    ) -> Deferred[str]:
         def ended(result: str | BaseException) -> None:
             self._reactor.callFromThread(answer, result)
 
@@ -140,7 +146,7 @@ class TerminalPrompter:
             done.errback(Interrupted(session.default_buffer.text))
 
         self._hold()
-        prompt = _Prompt(session, label, ended)
+        prompt = _Prompt(partial(session.prompt, label, default=typed), ended)
         done: Deferred[str] = Deferred(interrupt)
         prompt.start()
         return done
@@ -161,10 +167,9 @@ class TerminalPrompter:
 class _Prompt(Thread):
     """One prompt. C{ended} is called in its thread, with the answer or why there is none."""
 
-    def __init__(self, session: PromptSession[str], label: str, ended: Callable[[str | BaseException], None]) -> None:
+    def __init__(self, prompt: Callable[..., str], ended: Callable[[str | BaseException], None]) -> None:
         super().__init__(name="prompt", daemon=True)
-        self._session = session
-        self._label = label
+        self._prompt = prompt
         self._ended = ended
         self._app: Application[Any] | None = None
         self._stopping = False
@@ -172,7 +177,7 @@ class _Prompt(Thread):
     def run(self) -> None:
         """See C{Thread}."""
         try:
-            result: str | BaseException = self._session.prompt(self._label, pre_run=self._running, handle_sigint=False)
+            result: str | BaseException = self._prompt(pre_run=self._running, handle_sigint=False)
         except BaseException as error:  # handed to whoever waits
             result = error
         self._ended(result)

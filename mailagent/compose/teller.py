@@ -49,6 +49,9 @@ class Teller:
         with suppress(OSError):
             print(printable(text), file=self._err, flush=True)
 
+    def hint(self, text: str) -> None:
+        """Tell what only somebody who watches cares for."""
+
     def show(self, outcomes: Iterable[Outcome]) -> None:
         """Tell each recipient's result, with the server's reply."""
         for outcome in outcomes:
@@ -70,6 +73,11 @@ class TerminalTeller(Teller):
         """See L{Teller.complain}."""
         with suppress(OSError):
             self._console.print(Text(printable(text), style="red"), soft_wrap=True)
+
+    def hint(self, text: str) -> None:
+        """See L{Teller.hint}."""
+        with suppress(OSError):
+            self._console.print(Text(printable(text), style="dim"), soft_wrap=True)
 
     def show(self, outcomes: Iterable[Outcome]) -> None:
         """See L{Teller.show}."""

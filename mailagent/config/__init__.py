@@ -5,6 +5,7 @@ L{ConfigError} with all that is wrong, one line for each mistake, its path and w
 C{python -m mailagent.config} prints the reference.
 """
 
+from mailagent.config.outbound import QueueSettings, RelaySettings, RouteSettings
 from mailagent.config.problems import ConfigError
 from mailagent.config.schema import (
     BUILT_IN,
@@ -36,6 +37,9 @@ __all__ = [
     "Listener",
     "MailboxSettings",
     "Overrides",
+    "QueueSettings",
+    "RelaySettings",
+    "RouteSettings",
     "SubmissionSettings",
     "TlsSettings",
     "WhitelistSettings",

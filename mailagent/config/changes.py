@@ -7,11 +7,12 @@ from typing import Any
 
 import attrs
 
-from mailagent.config.problems import Path, dotted
+from mailagent.config.problems import KeyPath, dotted
 from mailagent.config.schema import Config, settings
 
-#: What a reload takes up. Everything else waits for a restart.
-LIVE = frozenset({"whitelist", "hosts", "tls", "limits"})
+#: What a reload takes up. Everything else waits for a restart, and so does what is in L{WAITING}.
+LIVE = frozenset({"whitelist", "hosts", "tls", "limits", "queue", "relay", "routes"})
+WAITING: frozenset[KeyPath] = frozenset({("queue", "url")})
 
 
 @attrs.frozen
@@ -32,14 +33,16 @@ def changes(old: Config, new: Config) -> Changes:
     """What a server that runs with C{old} can take up of C{new}."""
     differing = list(_differing(old, new, ()))
     kept = {field.name: getattr(old, field.name) for field in settings(Config) if field.name not in LIVE}
+    kept["queue"] = attrs.evolve(new.queue, url=old.queue.url)
+    live = [path for path in differing if path[0] in LIVE and path not in WAITING]
     return Changes(
         config=attrs.evolve(new, **kept),
-        taken=tuple(dotted(path) for path in differing if path[0] in LIVE),
-        waiting=tuple(dotted(path) for path in differing if path[0] not in LIVE),
+        taken=tuple(map(dotted, live)),
+        waiting=tuple(dotted(path) for path in differing if path not in live),
     )
 
 
-def _differing(old: Any, new: Any, path: Path) -> Iterator[Path]:
+def _differing(old: Any, new: Any, path: KeyPath) -> Iterator[KeyPath]:
     """The paths of the settings that differ, as deep as both sides have the same tables."""
     if attrs.has(type(old)) and type(old) is type(new):
         for field in settings(type(old)):

@@ -7,14 +7,19 @@ missing because it was no list) is left out: C{broken} holds the paths already c
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
 
-from mailagent.config.problems import Path, Problem, dotted, one_of, shown
+from mailagent.config.names import BadAlias, Names
+from mailagent.config.problems import KeyPath, Problem, dotted, one_of, shown
 from mailagent.config.schema import CertificateSettings, Config, HostSettings
 from mailagent.config.values import LOGIN_ROLES, user_key
 from mailagent.envelope.address import canonical_domain
 
+#: A name that is nobody's: it can be no user's.
+_ANYBODY = "@"
 
-def check(config: Config, broken: Collection[Path]) -> Iterator[Problem]:
+
+def check(config: Config, broken: Collection[KeyPath]) -> Iterator[Problem]:
     """All that is wrong between the settings of C{config}."""
     yield from _somebody(config, broken)
     yield from _users(("whitelist",), config.whitelist, broken)
@@ -23,16 +28,17 @@ def check(config: Config, broken: Collection[Path]) -> Iterator[Problem]:
             yield Problem(("hosts", host, "users"), "list at least one user")
         yield from _users(("hosts", host), settings, broken)
     yield from _hosts(config)
+    yield from _aliases(config, broken)
     yield from _paths(config)
     yield from _listeners(config, broken)
     yield from _certificates(config, broken)
 
 
-def _touched(path: Path, broken: Collection[Path]) -> bool:
+def _touched(path: KeyPath, broken: Collection[KeyPath]) -> bool:
     return any(at[: len(path)] == path for at in broken)
 
 
-def _somebody(config: Config, broken: Collection[Path]) -> Iterator[Problem]:
+def _somebody(config: Config, broken: Collection[KeyPath]) -> Iterator[Problem]:
     """A whitelist has hosts and users, or there is none and [hosts] stands in for it."""
     if _touched(("whitelist",), broken):
         return
@@ -50,30 +56,51 @@ def _somebody(config: Config, broken: Collection[Path]) -> Iterator[Problem]:
         yield Problem(("whitelist", "users"), "list at least one user")
 
 
-def _users(path: Path, settings: HostSettings, broken: Collection[Path]) -> Iterator[Problem]:
+def _users(path: KeyPath, settings: HostSettings, broken: Collection[KeyPath]) -> Iterator[Problem]:
     """One host's names: each stands for one thing, and leads to a user who is listed."""
     users = {user_key(user) for user in settings.users}
     if not users:
         return
     yield from _twice((*path, "users"), settings.users)
     yield from _twice((*path, "aliases"), settings.aliases)
-    named: list[tuple[Path, str]] = []
+    named: list[tuple[KeyPath, str]] = []
     for alias, targets in settings.aliases.items():
         if user_key(alias) in users:
             yield Problem((*path, "aliases", alias), "a user of that name is listed, and would never get mail")
         if not targets and not _touched((*path, "aliases", alias), broken):
-            yield Problem((*path, "aliases", alias), "list at least one user")
+            yield Problem((*path, "aliases", alias), "list at least one user or address")
         named += [((*path, "aliases", alias), target) for target in targets]
     for setting in ("catch_all", "postmaster"):
         if (user := getattr(settings, setting)) is not None:
             named.append(((*path, setting), user))
     for at, user in named:
-        if user_key(user) not in users:
+        if "@" not in user and user_key(user) not in users:
             allowed = one_of(settings.users)
             yield Problem(at, f"expected one of {dotted((*path, 'users'))} ({allowed}), found {shown(user)}")
 
 
-def _twice(path: Path, names: Iterable[str]) -> Iterator[Problem]:
+def _aliases(config: Config, broken: Collection[KeyPath]) -> Iterator[Problem]:
+    """Every alias leads somewhere, and not in a circle. Asked only where nothing else is wrong with the names."""
+    if _touched(("whitelist",), broken) or _touched(("hosts",), broken):
+        return
+    names = Names.of(config)
+    tables: list[tuple[KeyPath, Iterable[str], HostSettings]] = [
+        (("whitelist",), config.whitelist.hosts, config.whitelist)
+    ]
+    tables += [(("hosts", host), [host], settings) for host, settings in config.hosts.items()]
+    for path, hosts, settings in tables:
+        leading: list[tuple[KeyPath, str]] = [((*path, "aliases", alias), alias) for alias in settings.aliases]
+        if settings.catch_all is not None:
+            leading.append(((*path, "catch_all"), _ANYBODY))
+        for host in islice(hosts, 1):  # hosts of one table lead to the same
+            for at, name in leading:
+                try:
+                    names.lead(name, canonical_domain(host))
+                except BadAlias as error:
+                    yield Problem(at, str(error))
+
+
+def _twice(path: KeyPath, names: Iterable[str]) -> Iterator[Problem]:
     seen: dict[str, str] = {}
     for name in names:
         first = seen.setdefault(user_key(name), name)
@@ -83,9 +110,9 @@ def _twice(path: Path, names: Iterable[str]) -> Iterator[Problem]:
 
 def _hosts(config: Config) -> Iterator[Problem]:
     """A host stands in one place: in the whitelist, or in a table of its own."""
-    places: list[tuple[Path, str]] = [(("whitelist", "hosts"), host) for host in config.whitelist.hosts]
+    places: list[tuple[KeyPath, str]] = [(("whitelist", "hosts"), host) for host in config.whitelist.hosts]
     places += [(("hosts", host), host) for host in config.hosts]
-    seen: dict[str, Path] = {}
+    seen: dict[str, KeyPath] = {}
     for path, host in places:
         key = canonical_domain(host)
         if key in seen:
@@ -104,7 +131,7 @@ def _paths(config: Config) -> Iterator[Problem]:
             )
 
 
-def _listeners(config: Config, broken: Collection[Path]) -> Iterator[Problem]:
+def _listeners(config: Config, broken: Collection[KeyPath]) -> Iterator[Problem]:
     if not config.listen and not _touched(("listen",), broken):
         yield Problem(("listen",), "list at least one listener, or leave it out")
     seen = set()
@@ -117,7 +144,7 @@ def _listeners(config: Config, broken: Collection[Path]) -> Iterator[Problem]:
             yield Problem(("listen", index, "role"), "nobody could log in: name the users file in directory.users")
 
 
-def _certificates(config: Config, broken: Collection[Path]) -> Iterator[Problem]:
+def _certificates(config: Config, broken: Collection[KeyPath]) -> Iterator[Problem]:
     """A certificate and its key go together; for a host of its own, both must be given."""
     yield from _pair(("tls",), config.tls, broken, needed=False)
     for host, settings in config.tls.hosts.items():
@@ -125,7 +152,7 @@ def _certificates(config: Config, broken: Collection[Path]) -> Iterator[Problem]
     yield from _spelled_twice(("tls", "hosts"), config.tls.hosts)
 
 
-def _pair(path: Path, settings: CertificateSettings, broken: Collection[Path], needed: bool) -> Iterator[Problem]:
+def _pair(path: KeyPath, settings: CertificateSettings, broken: Collection[KeyPath], needed: bool) -> Iterator[Problem]:
     absent = [name for name in ("certificate", "key") if getattr(settings, name) is None]
     if needed or len(absent) == 1:
         for name in absent:
@@ -133,7 +160,7 @@ def _pair(path: Path, settings: CertificateSettings, broken: Collection[Path], n
                 yield Problem((*path, name), "a certificate and its key go together: name this file too")
 
 
-def _spelled_twice(path: Path, hosts: Iterable[str]) -> Iterator[Problem]:
+def _spelled_twice(path: KeyPath, hosts: Iterable[str]) -> Iterator[Problem]:
     seen: dict[str, str] = {}
     for host in hosts:
         first = seen.setdefault(canonical_domain(host), host)

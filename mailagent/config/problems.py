@@ -10,7 +10,7 @@ import attrs
 
 from mailagent.envelope.printable import printable
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
 _MAX_SHOWN = 80
@@ -20,7 +20,7 @@ _MAX_SHOWN = 80
 class Problem:
     """One mistake: where (keys and list positions from the top), and what is wrong or allowed there."""
 
-    path: Path
+    path: KeyPath
     message: str
 
 
@@ -42,7 +42,7 @@ def shown(value: object) -> str:
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
 
 
-def dotted(path: Path) -> str:
+def dotted(path: KeyPath) -> str:
     """A path as TOML writes keys, with positions in brackets: C{hosts."example.org".users[1]}."""
     text = ""
     for step in path:

@@ -98,7 +98,7 @@ def _allowed(target: Any) -> str:
     """What a setting of this type may hold."""
     arguments = get_args(target)
     if target is Targets:
-        return "one of the users, or a list of them"
+        return "a user or an address, or a list of them"
     if get_origin(target) is tuple:
         return f"a list, each item {_allowed(arguments[0])}"
     if get_origin(target) is Mapping:

@@ -13,25 +13,25 @@ from typing import Any
 import attrs
 
 from mailagent.config import values
+from mailagent.config.meaning import doc
+from mailagent.config.outbound import QueueSettings, RelaySettings, RouteSettings
 from mailagent.config.values import (
+    ConfiguredPath,
     Count,
     Domain,
     Duration,
     Endpoint,
     Network,
-    Path,
+    Pattern,
     Role,
     Size,
     Switch,
+    Target,
     Targets,
     UserName,
 )
 
 BUILT_IN = "built-in default"
-
-
-def _doc(meaning: str, *, shown: str | None = None) -> dict[str, str | None]:
-    return {"doc": meaning, "shown": shown}
 
 
 def machine_name() -> Domain:
@@ -52,20 +52,23 @@ class HostSettings:
 
     users: tuple[UserName, ...] = attrs.field(
         default=(),
-        metadata=_doc("Who has a mailbox. Letter case does not matter; mail for `user+tag` goes to `user`."),
+        metadata=doc("Who has a mailbox. Letter case does not matter; mail for `user+tag` goes to `user`."),
     )
     aliases: Mapping[UserName, Targets] = attrs.field(
         factory=dict,
-        metadata=_doc(
-            'Further names, each for one or several of the `users`: `{ sales = ["ann", "bob"], info = "ann" }`.'
+        metadata=doc(
+            "Further names, each for one or several of the `users`, or for addresses: "
+            '`{ sales = ["ann", "someone@elsewhere.example"], info = "ann" }`. Mail for an address elsewhere is '
+            "forwarded; if that fails, `owner-sales` hears of it, or `postmaster` where there is no such name. "
+            "[Aliases](aliases.md) tells more."
         ),
     )
-    catch_all: UserName | None = attrs.field(
-        default=None, metadata=_doc("One of the `users`, who gets the mail for every other name.")
+    catch_all: Target | None = attrs.field(
+        default=None, metadata=doc("One of the `users`, or an address, that gets the mail for every other name.")
     )
     postmaster: UserName | None = attrs.field(
         default=None,
-        metadata=_doc(
+        metadata=doc(
             "One of the `users`, who gets the mail for `postmaster` (RFC 5321 section 4.5.1), "
             "unless a user or an alias of that name is listed.",
             shown="the first of the `users`",
@@ -79,7 +82,7 @@ class WhitelistSettings(HostSettings):
 
     hosts: tuple[Domain, ...] = attrs.field(
         default=(),
-        metadata=_doc(
+        metadata=doc(
             "The domains we take mail for. Letter case does not matter; an internationalised domain may be "
             "written either way (`bücher.example`, `xn--bcher-kva.example`)."
         ),
@@ -90,9 +93,9 @@ class WhitelistSettings(HostSettings):
 class MailboxSettings:
     """Where mail is kept."""
 
-    path: Path = attrs.field(
-        default=Path("mailboxes"),
-        metadata=_doc("The directory that holds the Maildirs. Both are created at start when they are missing."),
+    path: ConfiguredPath = attrs.field(
+        default=ConfiguredPath("mailboxes"),
+        metadata=doc("The directory that holds the Maildirs. Both are created at start when they are missing."),
     )
 
 
@@ -102,26 +105,27 @@ class Listener:
 
     endpoint: Endpoint = attrs.field(
         default=Endpoint("tcp:2525:interface=127.0.0.1"),
-        metadata=_doc("A Twisted server endpoint; `systemd:` takes a socket from systemd."),
+        metadata=doc("A Twisted server endpoint; `systemd:` takes a socket from systemd."),
     )
     role: Role = attrs.field(
         default=Role("mx"),
-        metadata=_doc(
+        metadata=doc(
             "What the listener is for: `mx` receives mail for our own hosts (port 25), `submission` takes mail from "
             "our users after STARTTLS and login (port 587), `submissions` the same with TLS from the first octet "
-            "(port 465). The latter two need `directory.users`."
+            "(port 465); these two need `directory.users`. `lmtp` takes mail for our own hosts by LMTP (RFC 2033) from "
+            "another server on this machine: best on a `unix:` socket, else on loopback."
         ),
     )
     proxies: tuple[Network, ...] = attrs.field(
         default=(),
-        metadata=_doc(
+        metadata=doc(
             "Proxies that tell who the client is by the PROXY protocol, version 1 or 2, and must. "
             "Peers that are not listed are never believed."
         ),
     )
     xclient: tuple[Network, ...] = attrs.field(
         default=(),
-        metadata=_doc(
+        metadata=doc(
             "Proxies that may tell by the XCLIENT command who the client is, as Postfix has it. "
             "It is neither offered to others nor taken from them (550)."
         ),
@@ -132,13 +136,13 @@ class Listener:
 class CertificateSettings:
     """A further certificate, for clients that ask for this host by name (SNI)."""
 
-    certificate: Path | None = attrs.field(
+    certificate: ConfiguredPath | None = attrs.field(
         default=None,
-        metadata=_doc("A PEM file: the certificate, then the others of its chain. Read again when it changes."),
+        metadata=doc("A PEM file: the certificate, then the others of its chain. Read again when it changes."),
     )
-    key: Path | None = attrs.field(
+    key: ConfiguredPath | None = attrs.field(
         default=None,
-        metadata=_doc("A PEM file with the private key, unencrypted. It may be the same file."),
+        metadata=doc("A PEM file with the private key, unencrypted. It may be the same file."),
     )
 
 
@@ -150,7 +154,7 @@ class TlsSettings(CertificateSettings):
     """
 
     hosts: Mapping[Domain, CertificateSettings] = attrs.field(
-        factory=dict, metadata=_doc("Further certificates, by the name that clients ask for.")
+        factory=dict, metadata=doc("Further certificates, by the name that clients ask for.")
     )
 
 
@@ -160,78 +164,79 @@ class Limits:
 
     message_size: Size = attrs.field(
         default=Size(25 * 1024**2),
-        metadata=_doc("The largest message we take; a larger one is refused (552, RFC 1870)."),
+        metadata=doc("The largest message we take; a larger one is refused (552, RFC 1870)."),
     )
     recipients: Count = attrs.field(
         default=Count(100),
-        metadata=_doc(
+        metadata=doc(
             "Recipients tried in one message, accepted or not; further ones are told to come back "
             "(452, RFC 5321 section 4.5.3.1.10)."
         ),
     )
     recipients_per_session: Count = attrs.field(
-        default=Count(10_000), metadata=_doc("Recipients of all messages of one session; further ones get 452.")
+        default=Count(10_000), metadata=doc("Recipients of all messages of one session; further ones get 452.")
     )
     header_size: Size = attrs.field(
-        default=Size(256 * 1024), metadata=_doc("The largest header of a message; a larger one is refused (552).")
+        default=Size(256 * 1024), metadata=doc("The largest header of a message; a larger one is refused (552).")
     )
     hops: Count = attrs.field(
         default=Count(100),
-        metadata=_doc(
+        metadata=doc(
             "`Received` fields a message may bring; with more it is going in a circle (554, RFC 5321 section 6.3)."
         ),
     )
     commands_per_session: Count = attrs.field(
-        default=Count(25_000), metadata=_doc("Commands in one session before it is closed with 421.")
+        default=Count(25_000),
+        metadata=doc("Commands in one session before it is closed with 421. What answers a challenge of AUTH is none."),
     )
     errors: Count = attrs.field(
-        default=Count(20), metadata=_doc("Bad commands in one session before it is closed with 421.")
+        default=Count(20), metadata=doc("Bad commands in one session before it is closed with 421.")
     )
     idle_time: Duration = attrs.field(
         default=Duration(300.0),
-        metadata=_doc("How long a peer may be silent (RFC 5321 section 4.5.3.2.7 asks for at least 5 min)."),
+        metadata=doc("How long a peer may be silent (RFC 5321 section 4.5.3.2.7 asks for at least 5 min)."),
     )
     content_idle_time: Duration = attrs.field(
         default=Duration(180.0),
-        metadata=_doc("How long a peer may be silent in the middle of a message (RFC 5321 section 4.5.3.2.5)."),
+        metadata=doc("How long a peer may be silent in the middle of a message (RFC 5321 section 4.5.3.2.5)."),
     )
     session_time: Duration = attrs.field(
-        default=Duration(7200.0), metadata=_doc("How long a session may last, whatever it does, before it gets 421.")
+        default=Duration(7200.0), metadata=doc("How long a session may last, whatever it does, before it gets 421.")
     )
     sessions: Count = attrs.field(
-        default=Count(1000), metadata=_doc("Sessions at the same time; further ones are turned away with 421.")
+        default=Count(1000), metadata=doc("Sessions at the same time; further ones are turned away with 421.")
     )
     sessions_per_network: Count = attrs.field(
         default=Count(50),
-        metadata=_doc(
+        metadata=doc(
             "Sessions at the same time from one client network: an IPv4 address or an IPv6 /64. "
             "Peers on this machine are not counted here."
         ),
     )
     memory: Size = attrs.field(
         default=Size(32 * 1024**2),
-        metadata=_doc(
+        metadata=doc(
             "Input and message content that may be in memory over all sessions. Beyond it, who sends ahead is not read "
             "until we have caught up, and content goes to disk as it comes."
         ),
     )
     pipelined_greeting: Switch = attrs.field(
         default=Switch(True),
-        metadata=_doc(
+        metadata=doc(
             "Whether a peer may send on before it has the answer to EHLO or HELO, which RFC 2920 forbids and old "
             "scripts do. What is sent ahead of the answer to DATA, STARTTLS or AUTH is always refused (554)."
         ),
     )
     banner_delay: Duration | None = attrs.field(
         default=None,
-        metadata=_doc(
+        metadata=doc(
             "How long peers on other machines wait for the banner. Who speaks before it is refused (554): real mail "
             "servers wait, many senders of spam do not."
         ),
     )
     stop_time: Duration = attrs.field(
         default=Duration(30.0),
-        metadata=_doc("How long transactions that have begun may go on once the server is told to stop."),
+        metadata=doc("How long transactions that have begun may go on once the server is told to stop."),
     )
 
 
@@ -239,9 +244,9 @@ class Limits:
 class DirectorySettings:
     """Who may log in (AUTH). [Submission](submission.md) tells how to add users."""
 
-    users: Path | None = attrs.field(
+    users: ConfiguredPath | None = attrs.field(
         default=None,
-        metadata=_doc(
+        metadata=doc(
             "The users file, one user a line as in Dovecot's passwd-file; `mailagent user` writes it, and a change is "
             "taken up at once. Without it nobody logs in."
         ),
@@ -254,19 +259,20 @@ class AuthSettings:
 
     plaintext_loopback: Switch = attrs.field(
         default=Switch(False),
-        metadata=_doc("Whether clients on this machine may log in and send without TLS; nobody else ever may."),
+        metadata=doc("Whether clients on this machine may log in and send without TLS; nobody else ever may."),
     )
     failures: Count = attrs.field(
         default=Count(10),
-        metadata=_doc(
+        metadata=doc(
             "Failed logins within `failure_window` after which a client's network (IPv4 /32, IPv6 /64; 421) or an "
-            "account (454) has to wait. An account's own networks are not shut out of it by others."
+            "account (454) has to wait. An account's own networks are not shut out of it by others. Of clients on this "
+            "machine, where a webmail may stand for many people, only the accounts are counted, apart from all others."
         ),
     )
-    failure_window: Duration = attrs.field(default=Duration(600.0), metadata=_doc("How long a failed login counts."))
+    failure_window: Duration = attrs.field(default=Duration(600.0), metadata=doc("How long a failed login counts."))
     failure_delay: Duration = attrs.field(
         default=Duration(1.0),
-        metadata=_doc(
+        metadata=doc(
             "How long the first failed login waits for its answer; each further one twice as long, up to 10 s."
         ),
     )
@@ -278,7 +284,7 @@ class SubmissionSettings:
 
     own_addresses: Switch = attrs.field(
         default=Switch(True),
-        metadata=_doc(
+        metadata=doc(
             "Whether users may send only as addresses that are theirs; other senders are refused (550 5.7.1)."
         ),
     )
@@ -290,14 +296,14 @@ class Config:
 
     hostname: Domain = attrs.field(
         factory=machine_name,
-        metadata=_doc("The name we greet with and put into trace fields.", shown="this machine's fully qualified name"),
+        metadata=doc("The name we greet with and put into trace fields.", shown="this machine's fully qualified name"),
     )
     whitelist: WhitelistSettings = attrs.field(factory=WhitelistSettings)
     hosts: Mapping[Domain, HostSettings] = attrs.field(factory=dict)
     mailboxes: MailboxSettings = attrs.field(factory=MailboxSettings)
-    state: Path = attrs.field(
-        default=Path("state"),
-        metadata=_doc(
+    state: ConfiguredPath = attrs.field(
+        default=ConfiguredPath("state"),
+        metadata=doc(
             "The directory for what the server keeps between runs: its self-signed certificate, its process's number.",
             shown="`$STATE_DIRECTORY`, else `state` beside the mailboxes",
         ),
@@ -308,6 +314,9 @@ class Config:
     directory: DirectorySettings = attrs.field(factory=DirectorySettings)
     auth: AuthSettings = attrs.field(factory=AuthSettings)
     submission: SubmissionSettings = attrs.field(factory=SubmissionSettings)
+    queue: QueueSettings = attrs.field(factory=QueueSettings)
+    relay: RelaySettings = attrs.field(factory=RelaySettings)
+    routes: Mapping[Pattern, RouteSettings] = attrs.field(factory=dict)
     source: str = attrs.field(default=BUILT_IN)
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import attrs
 
 from mailagent.config import values
-from mailagent.config.problems import ConfigError, Path, Problem, dotted
+from mailagent.config.problems import ConfigError, KeyPath, Problem, dotted
 from mailagent.config.schema import BUILT_IN, CertificateSettings, Config, DirectorySettings, MailboxSettings
 from mailagent.config.structure import build
 from mailagent.envelope.address import canonical_domain
@@ -36,7 +36,7 @@ class Overrides:
     hostname: str | None = _option("--hostname", "hostname", default=None)
     state: str | None = _option("--state", "state", default=None)
 
-    def given(self) -> Iterator[tuple[str, Path, object]]:
+    def given(self) -> Iterator[tuple[str, KeyPath, object]]:
         """Each option that was given: its name, the path of the setting it replaces, and the value for there."""
         for field in attrs.fields(Overrides):
             value: object = getattr(self, field.name)
@@ -81,6 +81,12 @@ def _resolve(config: Config, base: str, state_given: bool) -> Config:
         state=_absolute(base, state),
         tls=attrs.evolve(_resolve_certificate(config.tls, base), hosts=hosts),
         directory=DirectorySettings(users and _absolute(base, users)),
+        queue=attrs.evolve(config.queue, url=_resolve_url(config.queue.url, _absolute(base, state))),
+        relay=attrs.evolve(config.relay, authorities=_maybe(base, config.relay.authorities)),
+        routes={
+            pattern: attrs.evolve(route, password_file=_maybe(base, route.password_file))
+            for pattern, route in config.routes.items()
+        },
     )
 
 
@@ -89,14 +95,24 @@ def _resolve_certificate(settings: _Certificate, base: str) -> _Certificate:
     return attrs.evolve(settings, certificate=certificate, key=key)
 
 
-def _absolute(base: str, path: str) -> values.Path:
-    return values.Path(os.path.abspath(os.path.join(base, path)))
+def _resolve_url(url: values.Url, state: str) -> values.Url:
+    """A relative SQLite file is in the state directory."""
+    scheme, slashes, path = url.partition(":///")
+    return values.Url(f"{scheme}{slashes}{os.path.join(state, path)}") if scheme == "sqlite" else url
 
 
-def _default_state(mailboxes: str) -> values.Path:
+def _maybe(base: str, path: values.ConfiguredPath | None) -> values.ConfiguredPath | None:
+    return path and _absolute(base, path)
+
+
+def _absolute(base: str, path: str) -> values.ConfiguredPath:
+    return values.ConfiguredPath(os.path.abspath(os.path.join(base, path)))
+
+
+def _default_state(mailboxes: str) -> values.ConfiguredPath:
     """The directory systemd has made for us (the first, if there are several), else one beside the mailboxes."""
     given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    return values.Path(given or os.path.join(os.path.dirname(mailboxes), "state"))
+    return values.ConfiguredPath(given or os.path.join(os.path.dirname(mailboxes), "state"))
 
 
 def built_in() -> dict[str, Any]:
@@ -137,9 +153,9 @@ def _with_line(reason: str, content: bytes) -> str:
     return reason.replace("(at end of document)", f"(at line {last}, the end of the file)")
 
 
-def _override(raw: dict[str, Any], overrides: Overrides) -> Mapping[Path, str]:
+def _override(raw: dict[str, Any], overrides: Overrides) -> Mapping[KeyPath, str]:
     """Put what the command line says in its place; which paths now hold what which option said."""
-    options: dict[Path, str] = {}
+    options: dict[KeyPath, str] = {}
     for option, path, value in overrides.given():
         table: Any = raw
         for key in path[:-1]:
@@ -150,7 +166,7 @@ def _override(raw: dict[str, Any], overrides: Overrides) -> Mapping[Path, str]:
     return options
 
 
-def _line(problem: Problem, source: str, options: Mapping[Path, str]) -> str:
+def _line(problem: Problem, source: str, options: Mapping[KeyPath, str]) -> str:
     for length in range(1, len(problem.path) + 1):
         if option := options.get(problem.path[:length]):
             return f"{option}: {problem.message}"

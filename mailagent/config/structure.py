@@ -17,9 +17,9 @@ from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, Iterabl
 from cattrs.gen import make_dict_structure_fn, override
 
 from mailagent.config.check import check
-from mailagent.config.problems import Path, Problem, shown
+from mailagent.config.problems import KeyPath, Problem, shown
 from mailagent.config.schema import NOT_SETTINGS, Config, settings
-from mailagent.config.values import KINDS, Kind, Targets, UserName
+from mailagent.config.values import KINDS, Kind, Target, Targets
 
 Hook = Callable[[Any, Any], Any]
 
@@ -43,7 +43,7 @@ def build(raw: dict[str, Any]) -> tuple[Config, list[Problem]]:
             return config, [*problems, *check(config, {problem.path for problem in problems})]
 
 
-def _problems(error: BaseException, path: Path) -> Iterator[Problem]:
+def _problems(error: BaseException, path: KeyPath) -> Iterator[Problem]:
     """The leaves of cattrs' tree of errors."""
     if isinstance(error, ClassValidationError):
         attributes, others = error.group_exceptions()
@@ -70,7 +70,7 @@ def _unknown(key: str, cls: type[Any]) -> str:
     return f"unknown key; {hint}allowed here: {', '.join(allowed)}"
 
 
-def _without(value: Any, broken: set[Path], path: Path) -> Any:
+def _without(value: Any, broken: set[KeyPath], path: KeyPath) -> Any:
     """C{value} less all that is at one of the paths."""
     if isinstance(value, dict):
         return {key: _without(item, broken, (*path, key)) for key, item in value.items() if (*path, key) not in broken}
@@ -147,9 +147,9 @@ def _list_hook(target: Any) -> Hook:
 
 @_CONVERTER.register_structure_hook
 def _targets_hook(value: Any, _: Any) -> Targets:
-    """For an alias: one name, or a list of them."""
+    """For an alias: one target, or a list of them."""
     if isinstance(value, str):
-        return Targets((_CONVERTER.structure(value, UserName),))
+        return Targets((_CONVERTER.structure(value, Target),))
     if not isinstance(value, list):
-        raise _expect("one of the users, or a list of them", value)
-    return Targets(_CONVERTER.structure(value, tuple[UserName, ...]))
+        raise _expect("a user or an address, or a list of them", value)
+    return Targets(_CONVERTER.structure(value, tuple[Target, ...]))

@@ -15,12 +15,13 @@ from typing import Any, NewType
 import attrs
 
 from mailagent.config import units
-from mailagent.envelope.address import canonical_domain
+from mailagent.envelope.address import MAX_LOCAL_PART, Address, canonical_domain
 
 Domain = NewType("Domain", str)
 UserName = NewType("UserName", str)
-Targets = NewType("Targets", tuple[UserName, ...])
-Path = NewType("Path", str)
+Target = NewType("Target", str)
+Targets = NewType("Targets", tuple[Target, ...])
+ConfiguredPath = NewType("ConfiguredPath", str)
 Endpoint = NewType("Endpoint", str)
 Role = NewType("Role", str)
 Count = NewType("Count", int)
@@ -28,14 +29,26 @@ Size = NewType("Size", int)
 Duration = NewType("Duration", float)
 Network = NewType("Network", str)
 Switch = NewType("Switch", bool)
+Text = NewType("Text", str)
+Url = NewType("Url", str)
+Port = NewType("Port", int)
+Server = NewType("Server", str)
+Security = NewType("Security", str)
+Destination = NewType("Destination", str)
+Pattern = NewType("Pattern", str)
 
 #: Those where users log in.
 LOGIN_ROLES = ("submission", "submissions")
-ROLES = ("mx", *LOGIN_ROLES)
+ROLES = ("mx", *LOGIN_ROLES, "lmtp")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 #: RFC 1123 section 2.1; the last label is never all digits, so no IPv4 address passes.
 _DOMAIN = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?!\d+\Z){_LABEL}\Z", re.ASCII)
-_MAX_LOCAL_PART = 64  # RFC 5321 section 4.5.3.1.1
+_URL = re.compile(r"(?:sqlite:///|postgresql\+psycopg://).+")
+_SERVER = re.compile(r"(?:\[(?P<six>[^\]]+)\]|(?P<four>[0-9.]+))(?::(?P<port>\d{1,5}))?")
+_UNIX = re.compile(r"lmtp:unix:(?P<path>/.+)")
+_HOST_AND_PORT = re.compile(r"(?P<protocol>smtp|lmtp):(?P<host>\[[^\]]+\]|[^:\[\]]+):(?P<port>\d{1,5})")
+_MAX_PORT = 65535
+SECURITY = ("may", "require", "verify")
 _ENDPOINT = re.compile(r"([A-Za-z][\w+-]*):.+", re.ASCII)
 _PORT = re.compile(r"(?:port=)?(\d{1,5})", re.ASCII)
 
@@ -56,10 +69,22 @@ def domain(value: object) -> str:
 def user_name(value: object) -> str:
     """A name that is a local part and, as it stands, one safe component of a path."""
     text = _text(value)
-    if not text.isprintable() or not 0 < len(text.encode()) <= _MAX_LOCAL_PART:
+    if not text.isprintable() or not 0 < len(text.encode()) <= MAX_LOCAL_PART:
         raise ValueError("unprintable, empty or too long")
     if text.startswith(".") or not {"/", "@"}.isdisjoint(text):
         raise ValueError("not one component of a path, or not a local part")
+    return text
+
+
+def target(value: object) -> str:
+    """A user's name, or an address: where an alias leads."""
+    text = _text(value)
+    local, at, host = text.rpartition("@")
+    if not at:
+        return user_name(text)
+    domain(host)
+    if not text.isprintable() or len(local.encode()) > MAX_LOCAL_PART or Address(local, host).quoted_local != local:
+        raise ValueError("not a local part")
     return text
 
 
@@ -79,7 +104,7 @@ def endpoint(value: object) -> str:
         raise ValueError("not kind:arguments")
     if found[1] in ("tcp", "tcp6"):
         ports = [int(port[1]) for part in re.split(r"(?<!\\):", text) if (port := _PORT.fullmatch(part))]
-        if not ports or max(ports) > 65535:
+        if not ports or max(ports) > _MAX_PORT:
             raise ValueError("no port")
     return text
 
@@ -112,6 +137,89 @@ def switch(value: object) -> bool:
     return value
 
 
+def text(value: object) -> str:
+    """A word or several, printable."""
+    given = _text(value)
+    if not given or not given.isprintable():
+        raise ValueError("empty or unprintable")
+    return given
+
+
+def url(value: object) -> str:
+    """A database we know how to speak to."""
+    given = text(value)
+    if not _URL.match(given):
+        raise ValueError("not one of ours")
+    return given
+
+
+def port(value: object) -> int:
+    """A TCP port."""
+    number = count(value)
+    if number > _MAX_PORT:
+        raise ValueError("too great")
+    return number
+
+
+def server(value: object) -> str:
+    """An IP address, perhaps with a port: C{192.0.2.1}, C{192.0.2.1:5353}, C{[2001:db8::1]:5353}."""
+    _, number = server_parts(_text(value))
+    port(number)
+    return _text(value)
+
+
+def server_parts(given: str) -> tuple[str, int]:
+    """The address and port of a L{server}; without a port, DNS's own.
+
+    @raise ValueError: it is none.
+    """
+    found = _SERVER.fullmatch(given)
+    if found is None:
+        return str(ipaddress.ip_address(given)), 53
+    return str(ipaddress.ip_address(found["six"] or found["four"])), int(found["port"] or 53)
+
+
+def security(value: object) -> str:
+    """What is asked of TLS."""
+    if value not in SECURITY:
+        raise ValueError("no such demand")
+    return _text(value)
+
+
+def destination(value: object) -> str:
+    """Where a route leads."""
+    given = text(value)
+    if given == "mx" or _UNIX.fullmatch(given):
+        return given
+    found = _HOST_AND_PORT.fullmatch(given)
+    if found is None or int(found["port"]) > _MAX_PORT:
+        raise ValueError("no such destination")
+    host = found["host"].strip("[]")
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        domain(host)
+    return given
+
+
+def destination_parts(given: str) -> tuple[str, str, int]:
+    """What a L{destination} says: the protocol, C{"mx"}, C{"smtp"} or C{"lmtp"}; the host (or the path of a local
+    socket), without brackets; and the port. What there is not is C{""} or C{0}."""
+    if found := _UNIX.fullmatch(given):
+        return "lmtp", found["path"], 0
+    if found := _HOST_AND_PORT.fullmatch(given):
+        return found["protocol"], found["host"].strip("[]"), int(found["port"])
+    return "mx", "", 0
+
+
+def pattern(value: object) -> str:
+    """Which domains a route is for: one, those below one, or all."""
+    given = _text(value)
+    if given != "*":
+        domain(given.removeprefix("."))
+    return given
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("not a string")
@@ -139,7 +247,8 @@ KINDS: Mapping[Any, Kind] = {
         'a string of 1 to 64 octets, printable, without "/" or "@", not beginning with "."',
         user_name,
     ),
-    Path: Kind("a path", "a string, not empty, printable", path),
+    Target: Kind("a target", 'one of the users, or an address such as "someone@elsewhere.example"', target),
+    ConfiguredPath: Kind("a path", "a string, not empty, printable", path),
     Endpoint: Kind(
         "an endpoint",
         'a string as Twisted describes servers, such as "tcp:25" or "tcp:2525:interface=127.0.0.1"',
@@ -161,4 +270,13 @@ KINDS: Mapping[Any, Kind] = {
     ),
     Network: Kind("a network", 'an IP address or network, such as "192.0.2.0/24" or "2001:db8::1"', network),
     Switch: Kind("a switch", "true or false", switch, lambda on: "true" if on else "false"),
+    Text: Kind("a text", "a string, not empty, printable", text),
+    Url: Kind("a database", 'a string such as "sqlite:///queue.db" or "postgresql+psycopg://user@host/name"', url),
+    Port: Kind("a port", "a whole number from 1 to 65535", port, str),
+    Server: Kind("a server's address", 'an IP address, perhaps with a port: "192.0.2.1", "[2001:db8::1]:5353"', server),
+    Security: Kind("a demand on TLS", "one of " + ", ".join(f'"{name}"' for name in SECURITY), security),
+    Destination: Kind(
+        "a destination", '"smtp:host:port", "lmtp:host:port", "lmtp:unix:/path" or "mx"; IPv6 in brackets', destination
+    ),
+    Pattern: Kind("a domain pattern", '"example.org", ".example.org" for all below it, or "*"', pattern),
 }

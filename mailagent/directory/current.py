@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from mailagent.envelope.address import Address
+from mailagent.envelope.forward import Forward
 from mailagent.envelope.mailbox import Mailbox
 from mailagent.interfaces import IDirectory
 
@@ -20,7 +21,7 @@ class CurrentDirectory:
 
     current: IDirectory
 
-    def resolve(self, recipient: Address) -> tuple[Mailbox, ...] | Deferred[tuple[Mailbox, ...]]:
+    def resolve(self, recipient: Address) -> tuple[Mailbox | Forward, ...] | Deferred[tuple[Mailbox | Forward, ...]]:
         """See L{IDirectory.resolve}."""
         return self.current.resolve(recipient)
 

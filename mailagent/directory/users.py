@@ -46,10 +46,10 @@ class _Snapshot:
     def __init__(self, file: UsersFile, secret: bytes) -> None:
         self.file = file
         self._secret = file.secret or secret
-        self._ordered = [file.users[key] for key in sorted(file.users)]
+        self._kinds = {user.verifier.looks: user.verifier for user in file.users.values()}
         self._cache_key = secrets.token_bytes(32)
         self._verified: OrderedDict[str, bytes] = OrderedDict()
-        self.all_scram = all(isinstance(user.verifier, ScramVerifier) for user in self._ordered)
+        self.all_scram = all(isinstance(user.verifier, ScramVerifier) for user in file.users.values())
 
     def verifier(self, name: str) -> Verifier:
         """What a password for C{name} is checked against: the user's own, or that of somebody, for equal work."""
@@ -66,9 +66,14 @@ class _Snapshot:
         return ScramVerifier(rounds, salt, secrets.token_bytes(32), secrets.token_bytes(32))
 
     def _stand_in(self, name: str) -> Verifier:
-        if not self._ordered:
+        """One of the kinds of verifier there are, the same at each call.
+
+        The kinds draw lots for each name, and the highest has it: so a user more or less changes what is seen of
+        nobody, unless a kind comes or goes with the user; and then only for the names that are its own.
+        """
+        if not self._kinds:
             return ScramVerifier(ROUNDS, b"\0" * 16, b"\0" * 32, b"\0" * 32)
-        return self._ordered[int.from_bytes(self._mac(b"user", name)[:8], "big") % len(self._ordered)].verifier
+        return self._kinds[max(self._kinds, key=lambda looks: self._mac(b"kind " + looks.encode(), name))]
 
     def _mac(self, purpose: bytes, name: str) -> bytes:
         return hmac.digest(self._secret, purpose + b"\0" + user_key(name).encode(), "sha256")

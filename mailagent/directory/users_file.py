@@ -66,9 +66,10 @@ class UsersFile:
         @raise BadUsersFile: it is not UTF-8, a line is wrong, or a name is there twice.
         """
         try:
-            lines = tuple(content.decode().splitlines())
+            text = content.decode()
         except UnicodeDecodeError:
             raise BadUsersFile(["not UTF-8"]) from None
+        lines = tuple(line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")) if text else ()
         users: dict[str, User] = {}
         secret, problems = b"", []
         for number, line in enumerate(lines, 1):

@@ -37,6 +37,10 @@ class UnfitPassword(ValueError):
 class Verifier(Protocol):
     """What one user's password is checked against."""
 
+    @property
+    def looks(self) -> str:
+        """What is seen of it from outside: verifiers that look the same are shown and cost the same."""
+
     def check(self, password: bytes) -> bool:
         """Whether this is the password. Blocks, and raises nothing."""
 
@@ -89,6 +93,11 @@ class ScramVerifier:
         parts = (b64encode(part).decode() for part in (self.salt, self.stored_key, self.server_key))
         return f"{{SCRAM-SHA-256}}{self.rounds},{','.join(parts)}"
 
+    @property
+    def looks(self) -> str:
+        """See L{Verifier.looks}."""
+        return f"{self.rounds},{len(self.salt)}"
+
     def check(self, password: bytes) -> bool:
         """See L{Verifier.check}."""
         try:
@@ -101,8 +110,9 @@ class ScramVerifier:
 
 @attrs.frozen
 class ImportedHash:
-    """A hash made by another program; serves where the password itself is sent."""
+    """A hash made by another program; serves where the password itself is sent. C{looks}: see L{Verifier.looks}."""
 
+    looks: str
     text: str = attrs.field(repr=False)
     _compare: Callable[[bytes, str], bool] = attrs.field(repr=False)
 
@@ -135,11 +145,12 @@ def _bcrypt(password: bytes, text: str) -> bool:
     return bcrypt.checkpw(password[:_BCRYPT_LENGTH], text.encode())
 
 
-#: By the beginning of a hash: its whole form, the module that knows it, and the comparison.
+#: By the beginning of a hash: its whole form, with what its cost is in a group, the module that knows it, and the
+#: comparison.
 _CRYPTS: tuple[tuple[re.Pattern[str], str, Callable[[bytes, str], bool]], ...] = (
-    (re.compile(r"\$argon2id?\$v=\d+\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+"), "argon2", _argon2),
-    (re.compile(r"\$[56]\$(?:rounds=\d{4,7}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{43,86}"), "passlib", _sha_crypt),
-    (re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}"), "bcrypt", _bcrypt),
+    (re.compile(r"(\$argon2id?\$v=\d+\$m=\d+,t=\d+,p=\d+)\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+"), "argon2", _argon2),
+    (re.compile(r"(\$[56]\$(?:rounds=\d{4,7}\$)?)[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{43,86}"), "passlib", _sha_crypt),
+    (re.compile(r"(\$2[aby]\$\d\d\$)[./A-Za-z0-9]{53}"), "bcrypt", _bcrypt),
 )
 _IMPORTED = {"ARGON2I", "ARGON2ID", "SHA256-CRYPT", "SHA512-CRYPT", "BLF-CRYPT", "CRYPT"}
 
@@ -157,8 +168,8 @@ def read(text: str) -> Verifier:
     if scheme not in _IMPORTED:
         raise BadVerifier(f"scheme {scheme} is not one of SCRAM-SHA-256, {', '.join(sorted(_IMPORTED))}")
     for form, module, compare in _CRYPTS:
-        if form.fullmatch(rest):
+        if cost := form.fullmatch(rest):
             if find_spec(module) is None:
                 raise BadVerifier(f"needs the module {module}: pip install mailagent[hashes]")
-            return ImportedHash(rest, compare)
+            return ImportedHash(cost[1], rest, compare)
     raise BadVerifier("not a hash of argon2, SHA-256 or SHA-512 crypt, or bcrypt")

@@ -10,7 +10,9 @@ import idna
 
 _DOT_STRING = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*\Z")
 
-_MAX_DOMAIN = 255  # RFC 5321 section 4.5.3.1.2
+#: Octets, RFC 5321 sections 4.5.3.1.1 and 4.5.3.1.2.
+MAX_LOCAL_PART = 64
+MAX_DOMAIN = 255
 
 
 @lru_cache(maxsize=4096)
@@ -21,7 +23,7 @@ def canonical_domain(domain: str) -> str:
 
     @raise ValueError: C{domain} is not a domain name, as IDNA understands it.
     """
-    if len(domain) > _MAX_DOMAIN:
+    if len(domain) > MAX_DOMAIN:
         raise ValueError("a domain name is at most 255 octets")
     if domain.startswith("["):
         return domain.lower()

@@ -29,7 +29,8 @@ class Client:
 
     C{address} is the peer's IP address in canonical text form, or C{""} for a local socket; C{tls} a
     phrase such as C{"TLSv1.3 with cipher TLS_AES_256_GCM_SHA384"}, or C{""} without TLS; C{login} the name
-    logged in with, or C{""}, which is not told.
+    logged in with, or C{""}, which is not told; C{user_id} the number of the user of this machine at the other end of
+    a local socket for submission, else C{None}.
     """
 
     address: str
@@ -37,6 +38,7 @@ class Client:
     protocol: str = "SMTP"
     tls: str = ""
     login: str = ""
+    user_id: int | None = None
 
 
 def _date(timestamp: float) -> str:
@@ -66,6 +68,23 @@ def received(client: Client, hostname: str, message_id: str, recipients: Sequenc
     if client.tls:
         lines.append(f"\t(using {client.tls})")
     lines.append(f"\tby {hostname} with {client.protocol} id {message_id}")
+    return _trace_field(lines, recipients, timestamp)
+
+
+def received_from_user(
+    user: str, user_id: int, hostname: str, message_id: str, recipients: Sequence[Address], timestamp: float
+) -> bytes:
+    """The C{Received} field of what a user of this machine has sent, not by a network: it begins with C{by}.
+
+    @param user: the user's name, which the machine knows; C{user_id}, the number.
+    @param timestamp: seconds since the epoch.
+    """
+    name = re.sub(r"[^\w.@-]", "?", user, flags=re.ASCII)
+    lines = [f"Received: by {hostname} (from user {name}, number {user_id}) id {message_id}"]
+    return _trace_field(lines, recipients, timestamp)
+
+
+def _trace_field(lines: list[str], recipients: Sequence[Address], timestamp: float) -> bytes:
     if len(recipients) == 1:
         lines.append(f"\tfor <{recipients[0]}>")
     lines[-1] += ";"

@@ -16,9 +16,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailagent.budget import Budget
+from mailagent.envelope.address import Address
 from mailagent.envelope.copy import Copy
 from mailagent.envelope.mailbox import Mailbox
-from mailagent.interfaces import IMailstore, IStagedBody, MailboxUnwritable
+from mailagent.interfaces import Chunks, IMailstore, IStagedBody, MailboxUnwritable
 from mailagent.log import MAILBOX_RECOVERED, MAILBOX_UNWRITABLE
 from mailagent.maildir.files import FileLayer
 from mailagent.maildir.layout import check
@@ -44,6 +45,7 @@ class Maildirs:
     @ivar hostname: this host, for file names.
     @ivar seconds: the time, in seconds since the epoch.
     @ivar budget: the memory that bodies share.
+    @ivar spool: where the content is kept of messages without a mailbox; its C{tmp} is all that is used of it.
     """
 
     _files: FileLayer
@@ -52,20 +54,26 @@ class Maildirs:
     _seconds: Callable[[], float]
     _log: Logger = attrs.field(factory=lambda: Logger("mailagent.maildir"))
     _budget: Budget = attrs.field(factory=Budget)
+    _spool: Mailbox = attrs.field(factory=lambda: Mailbox(Address("spool", ""), "spool"))
     _unwritable: set[Mailbox] = attrs.field(factory=set, init=False)
 
-    def stage(self, mailbox: Mailbox) -> StagedBody:
-        """A new, empty body, kept with C{mailbox} when it grows large."""
-        return StagedBody(self._files, mailbox, self._run_in_thread, self._budget)
+    def stage(self, mailbox: Mailbox | None) -> StagedBody:
+        """A new, empty body, kept with C{mailbox}, else in the spool, when it grows large."""
+        return StagedBody(self._files, mailbox or self._spool, self._run_in_thread, self._budget)
 
-    def commit(self, message_id: str, copies: Sequence[Copy], body: IStagedBody) -> Deferred[None]:
+    def commit(
+        self,
+        message_id: str,
+        copies: Sequence[Copy],
+        body: IStagedBody,
+        last: Callable[[Chunks], None] | None = None,
+    ) -> Deferred[None]:
         """Put a copy in every mailbox, durably, or in none. C{body} is one of L{stage}'s."""
         assert isinstance(body, StagedBody)
         prefix = f"{int(self._seconds())}.{message_id}"
         entries = [Entry(copy, f"{prefix}_{index}.{self._hostname}") for index, copy in enumerate(copies)]
-        committed = body.read(Publication(self._files, entries).run)
-        committed.addCallbacks(self._succeeded, self._failed, callbackArgs=(copies,))
-        return committed.addBoth(self._finished, body)
+        committed = body.read(Publication(self._files, entries, last).run)
+        return committed.addCallbacks(self._succeeded, self._failed, callbackArgs=(copies,))
 
     def probe(self, mailbox: Mailbox) -> Deferred[None] | None:
         """Whether a mailbox takes mail, as far as we know; a look in a thread if it did not when last tried."""
@@ -92,7 +100,3 @@ class Maildirs:
         if mailbox in self._unwritable:
             self._unwritable.remove(mailbox)
             MAILBOX_RECOVERED(self._log, mailbox=mailbox.path)
-
-    def _finished(self, result: Failure | None, body: IStagedBody) -> Failure | None:
-        body.discard()
-        return result

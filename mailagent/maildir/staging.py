@@ -37,7 +37,7 @@ _T = TypeVar("_T")
 
 
 @attrs.frozen
-class Content:
+class StagedContent:
     """All of a message's content: the first C{stored} octets in the file C{fd}, then C{tail}."""
 
     files: FileLayer
@@ -98,7 +98,7 @@ class StagedBody:
         self._welcomes.append(welcome)
         return welcome
 
-    def read(self, job: Callable[[Content], _T]) -> Deferred[_T]:
+    def read(self, job: Callable[[StagedContent], _T]) -> Deferred[_T]:
         """Run C{job} in a thread, with all the content, which stays readable until the job is done.
 
         The C{Deferred} fails with what staging met: L{StorageFailed}, L{mailagent.interfaces.StorageFull} or
@@ -142,14 +142,14 @@ class StagedBody:
             self._files.write(self._fd, content)
             self._stored += len(content)
 
-    def _start(self, job: Callable[[Content], _T]) -> Deferred[_T]:
+    def _start(self, job: Callable[[StagedContent], _T]) -> Deferred[_T]:
         if self._discarded:
             raise StorageFailed("the content was discarded")
         if self._error is not None:
             raise self._error
         self._busy, self._in_job = True, len(self._tail)  # a copy
         self._count()
-        content = Content(self._files, self._fd, self._stored, bytes(self._tail))
+        content = StagedContent(self._files, self._fd, self._stored, bytes(self._tail))
         return self._run_in_thread(job, content).addBoth(self._done)
 
     def _remember(self, failure: Failure) -> None:

@@ -3,6 +3,9 @@
 Failures are counted within a window, by the client's network (IPv4 /32, IPv6 /64) and by the name tried, whether
 there is such a user or not. A network from which an account was logged into before is not shut out of that account
 by what others do. The tables are bounded: what was touched longest ago is forgotten first.
+
+On this machine a webmail or a proxy may stand for many people, so of its peers only the accounts are counted; apart
+from the rest of the world, whose guesses would shut people out of their webmail else.
 """
 
 from __future__ import annotations
@@ -45,36 +48,38 @@ class LoginLimits:
         self._trusted: OrderedDict[Hashable, None] = OrderedDict()
         self._turns: WeakValueDictionary[Hashable, DeferredLock] = WeakValueDictionary()
 
-    def turns(self, address: str, name: str) -> tuple[DeferredLock, DeferredLock]:
+    def turns(self, address: str, name: str) -> tuple[DeferredLock, ...]:
         """What an attempt must hold, in this order, from asking L{refusal} until its outcome is counted.
 
         One attempt at a time of a network, and at an account: guesses side by side would all be checked before the
         first is counted.
         """
-        network = self._turns.setdefault(("network", Peer(address, 0).network), DeferredLock())
-        return network, self._turns.setdefault(("account", user_key(name)), DeferredLock())
+        keys = (*_network(address), *_account(address, name))
+        return tuple(self._turns.setdefault(key, DeferredLock()) for key in keys)
 
     def refusal(self, address: str, name: str) -> Reply | None:
         """The refusal that a login from C{address} as C{name} (C{""}: not known yet) meets unchecked, if any."""
-        network, account = Peer(address, 0).network, user_key(name)
-        if self._count(("network", network)) >= self._failures:
+        if self._too_many(_network(address)):
             return NETWORK_LIMITED
-        if (network, account) not in self._trusted and self._count(("account", account)) >= self._failures:
+        if (_network(address), user_key(name)) not in self._trusted and self._too_many(_account(address, name)):
             return ACCOUNT_LIMITED
         return None
 
+    def _too_many(self, keys: tuple[Hashable, ...]) -> bool:
+        return any(self._count(key) >= self._failures for key in keys)
+
     def failed(self, address: str, name: str) -> float:
         """A login has failed. @return: the seconds to wait before saying so."""
-        counts = [self._add(("network", Peer(address, 0).network))]
-        if name:
-            counts.append(self._add(("account", user_key(name))))
-        return float(min(self._delay * 2 ** (min(max(counts), 32) - 1), LONGEST_DELAY))
+        counts = [self._add(key) for key in (*_network(address), *_account(address, name))]
+        return float(min(self._delay * 2 ** (min(max(counts, default=1), 32) - 1), LONGEST_DELAY))
 
     def succeeded(self, address: str, name: str) -> None:
         """A login has succeeded."""
-        pair = Peer(address, 0).network, user_key(name)
-        self._trusted[pair] = None
-        self._trusted.move_to_end(pair)
+        network = _network(address)
+        if not network:
+            return
+        self._trusted[network, user_key(name)] = None
+        self._trusted.move_to_end((network, user_key(name)))
         if len(self._trusted) > _ENTRIES:
             self._trusted.popitem(last=False)
 
@@ -91,3 +96,14 @@ class LoginLimits:
         if len(self._failed) > 2 * _ENTRIES:
             self._failed.popitem(last=False)
         return len(moments)
+
+
+def _network(address: str) -> tuple[Hashable, ...]:
+    """What a client's network is counted by, if it is."""
+    peer = Peer(address, 0)
+    return () if peer.local else (("network", peer.network),)
+
+
+def _account(address: str, name: str) -> tuple[Hashable, ...]:
+    """What an account is counted by, if it is known."""
+    return (("account", user_key(name), Peer(address, 0).local),) if name else ()

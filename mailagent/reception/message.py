@@ -7,10 +7,10 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from mailagent.envelope.address import Address
-from mailagent.envelope.mailbox import Mailbox
 from mailagent.envelope.trace import FIRST_LINE_LIMIT, begins_with_field
 from mailagent.interfaces import IContentSink, IStagedBody, IStreamedMessage
+from mailagent.reception.header_scan import HeaderScan
+from mailagent.reception.recipient import Recipient
 
 
 class OpenTransaction(Protocol):
@@ -20,7 +20,7 @@ class OpenTransaction(Protocol):
     def given_header(self) -> bytes:
         """The C{Received} field a stock session was given to send ahead; C{b""} where none was."""
 
-    def message_complete(self) -> Deferred[str]:
+    def message_complete(self, message: RecipientMessage) -> Deferred[str]:
         """One recipient's message is complete."""
 
     def abandon(self) -> None:
@@ -28,17 +28,26 @@ class OpenTransaction(Protocol):
 
 
 @implementer(IContentSink)
-class Content:
-    """Passes the content on to the staged C{body} and remembers how it began."""
+class ContentSink:
+    """Passes the content on to the staged C{body} and remembers how it began.
 
-    def __init__(self, body: IStagedBody) -> None:
+    @ivar header: is shown the content where it matters what the header has, else C{None}.
+    @ivar eight_bit: whether an octet above 127 came by, where there is a C{header} to look.
+    """
+
+    def __init__(self, body: IStagedBody, header: HeaderScan | None = None) -> None:
         self.body = body
+        self.header = header
+        self.eight_bit = False
         self._opening = b""
 
     def write(self, content: bytes) -> Deferred[None] | None:
         """See L{IContentSink}."""
         if len(self._opening) < FIRST_LINE_LIMIT:
             self._opening += content[: FIRST_LINE_LIMIT - len(self._opening)]
+        if self.header is not None:
+            self.header.feed(content)
+            self.eight_bit = self.eight_bit or not content.isascii()
         wait: Deferred[None] | None = self.body.write(content)
         return wait
 
@@ -59,14 +68,12 @@ class RecipientMessage:
     def __init__(
         self,
         transaction: OpenTransaction,
-        sink: Content,
-        recipient: Address,
-        mailboxes: tuple[Mailbox, ...],
+        sink: ContentSink,
+        recipient: Recipient,
         first: bool,
     ) -> None:
         self.sink = sink
         self.recipient = recipient
-        self.mailboxes = mailboxes
         self._transaction = transaction
         self._first = first
         self._expects_trace_header = True
@@ -86,7 +93,7 @@ class RecipientMessage:
         @return: fires, once the whole transaction is committed, with the text of the reply; or fails with
             C{SMTPServerError}.
         """
-        return self._transaction.message_complete()
+        return self._transaction.message_complete(self)
 
     def connectionLost(self) -> None:
         """The content will not be complete: nothing is stored for anybody."""

@@ -1,7 +1,7 @@
 """Submission (RFC 6409): what somebody who has logged in may send, and what is added to it.
 
-Who logs in gets a L{Submission} in place of the L{Reception} of strangers. It takes mail for our own hosts as
-everybody's is taken, from addresses that are the user's. The null reverse-path is anybody's: mail programs send
+Who logs in gets a L{Submission} in place of the L{Reception} of strangers. It takes mail for all hosts, from addresses
+that are the user's. The null reverse-path is anybody's: mail programs send
 receipts with it (RFC 8098 section 2.1).
 """
 
@@ -18,16 +18,17 @@ from zope.interface import implementer
 
 from mailagent.config import user_key
 from mailagent.envelope.address import Address
+from mailagent.envelope.forward import Forward
+from mailagent.envelope.mailbox import Mailbox
 from mailagent.envelope.reply import Reply
-from mailagent.envelope.trace import missing_fields
-from mailagent.interfaces import IDirectory, ILogins, IStagedBody, NoSuchHost, NoSuchUser
+from mailagent.envelope.trace import Client, missing_fields
+from mailagent.interfaces import IDirectory, ILogins, NoSuchHost, NoSuchUser
 from mailagent.reception.header_scan import HeaderScan
-from mailagent.reception.message import Content
+from mailagent.reception.message import ContentSink
 from mailagent.reception.transaction import Reception, Transaction
 
 _NOT_YOURS = Reply(550, "5.7.1", "Not one of your addresses")
 _GONE = Reply(550, "5.7.1", "Your login is gone")
-_NO_REMOTE = Reply(550, "5.7.1", "Mail for other hosts cannot be sent from here yet")
 _ADDED = frozenset({b"date", b"message-id"})
 
 
@@ -71,15 +72,15 @@ class Submission:
             return _GONE
         if sender is None or not self.realm.own_addresses:
             return None
-        if any(_same(sender, address) for address in (*addresses, *_full_address(self.name))):
-            return None
-        return None if await _is_mailbox_of(self.name, sender, self.realm.reception.directory) else _NOT_YOURS
+        directory = self.realm.reception.directory
+        for owned in (*addresses, *_full_address(self.name)):
+            if await _is_address(owned, sender, directory):
+                return None
+        return None if await _is_mailbox_of(self.name, sender, directory) else _NOT_YOURS
 
 
 class SubmittedTransaction(Transaction):
     """A transaction of somebody who has logged in."""
-
-    _no_relay = _NO_REMOTE
 
     def __init__(self, submission: Submission) -> None:
         super().__init__(submission.realm.reception)
@@ -96,26 +97,16 @@ class SubmittedTransaction(Transaction):
             raise smtp.SMTPBadSender(origin, refusal.code, f"{refusal.status} {refusal.text}")
         return origin
 
-    def _make_content(self, body: IStagedBody) -> Content:
-        return _SubmittedContent(body)
+    def _may_relay(self, client: Client) -> bool:
+        return True
 
-    def _missing_fields(self, content: Content) -> bytes:
-        assert isinstance(content, _SubmittedContent)
+    def _header_scan(self) -> HeaderScan:
+        return HeaderScan(_ADDED)
+
+    def _missing_fields(self, content: ContentSink) -> bytes:
+        assert content.header is not None
         present = content.header.present
         return missing_fields(present, self._reception.hostname, self.id, self._reception.seconds())
-
-
-class _SubmittedContent(Content):
-    """Content in which the fields that we might have to add are looked for."""
-
-    def __init__(self, body: IStagedBody) -> None:
-        super().__init__(body)
-        self.header = HeaderScan(_ADDED)
-
-    def write(self, content: bytes) -> Deferred[None] | None:
-        """See L{IContentSink}."""
-        self.header.feed(content)
-        return super().write(content)
 
 
 def _bare(local: str) -> str:
@@ -123,14 +114,18 @@ def _bare(local: str) -> str:
     return local.partition("+")[0]
 
 
-def _same(sender: Address, owned: Address) -> bool:
-    """Whether a sender is an owned address, perhaps with a tag."""
+async def _is_address(owned: Address, sender: Address, directory: IDirectory) -> bool:
+    """Whether a sender is an owned address; or that with a tag, unless mail for it goes elsewhere."""
     try:
         if sender.host != owned.host:
             return False
     except ValueError:
         return False
-    return user_key(owned.local) in (user_key(sender.local), user_key(_bare(sender.local)))
+    if user_key(owned.local) == user_key(sender.local):
+        return True
+    if user_key(owned.local) != user_key(_bare(sender.local)):
+        return False
+    return await _places(sender, directory) == await _places(owned, directory)
 
 
 def _full_address(name: str) -> list[Address]:
@@ -143,9 +138,17 @@ async def _is_mailbox_of(name: str, sender: Address, directory: IDirectory) -> b
     """Whether mail for C{sender} goes to the mailbox of that name, by that name, and to no other."""
     if user_key(name) not in (user_key(sender.local), user_key(_bare(sender.local))):
         return False
+    places = await _places(sender, directory)
+    return bool(places) and all(
+        isinstance(place, Mailbox) and user_key(place.owner.local) == user_key(name) for place in places
+    )
+
+
+async def _places(address: Address, directory: IDirectory) -> tuple[Mailbox | Address, ...]:
+    """The mailboxes and the addresses elsewhere to which mail for an address goes; none where it is none of ours."""
     try:
-        found: Any = directory.resolve(sender)
-        mailboxes = await found if isinstance(found, Deferred) else found
+        found: Any = directory.resolve(address)
+        targets: tuple[Mailbox | Forward, ...] = await found if isinstance(found, Deferred) else found
     except (NoSuchHost, NoSuchUser):
-        return False
-    return all(user_key(mailbox.owner.local) == user_key(name) for mailbox in mailboxes)
+        return ()
+    return tuple(target if isinstance(target, Mailbox) else target.address for target in targets)

@@ -1,50 +1,60 @@
 """A mail transaction: who may send what to whom, and the commit that a C{250} stands for.
 
 One L{Transaction} serves one message: a session asks L{Reception} for a fresh one at every MAIL. Several
-recipients get one reply, so it is all or nothing: the copies of all recipients are durable before any
-C{eomReceived} fires, or none is visible and all of them fail.
+recipients get one reply, so it is all or nothing: the copies of all recipients, in mailboxes and in the queue, are
+durable before any C{eomReceived} fires, or none is visible and all of them fail. Only where each recipient has a reply
+of its own (LMTP) does each have a commit of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain
+from typing import Any, NoReturn
 
 import attrs
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.logger import Logger
 from twisted.mail import smtp
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailagent import log as events
-from mailagent.config import user_key
 from mailagent.envelope.address import Address
-from mailagent.envelope.copy import Copy
+from mailagent.envelope.envelope import Envelope
 from mailagent.envelope.mailbox import Mailbox
 from mailagent.envelope.message_id import message_id
+from mailagent.envelope.notify import UNASKED, Notify
+from mailagent.envelope.outcome import Outcome
+from mailagent.envelope.queued import QueuedMessage
 from mailagent.envelope.reply import Reply
-from mailagent.envelope.trace import Client, delivery_fields, header_for_text, received
+from mailagent.envelope.trace import Client, header_for_text, received
 from mailagent.interfaces import (
     IDirectory,
     IMailstore,
+    IQueue,
     ISessionFacts,
-    IStagedBody,
     MailboxUnwritable,
     NoSuchHost,
     NoSuchUser,
-    StorageFull,
 )
-from mailagent.reception.message import Content, RecipientMessage
+from mailagent.reception.copies import copies
+from mailagent.reception.dispatch import ComposeNotice, Dispatch, ids
+from mailagent.reception.header_scan import HeaderScan
+from mailagent.reception.message import ContentSink, RecipientMessage
+from mailagent.reception.outgoing import Outgoing, is_loop
+from mailagent.reception.part import NO_SUCH_USER, UNWRITABLE, MessageLoop, Part, fail, text_of
+from mailagent.reception.recipient import Recipient
+from mailagent.reception.relay_networks import RelayNetworks
 from mailagent.smtp.grammar import SyntaxFault
+from mailagent.smtp.parameters import MailParameters, RcptParameters
 from mailagent.smtp.paths import address_of
+from mailagent.smtp.replies import LOCAL_ERROR
 
-_NO_SUCH_USER = Reply(550, "5.1.1", "No such user here")
 _NO_RELAY = Reply(550, "5.7.1", "Not one of our domains; relaying denied")
-_UNWRITABLE = Reply(451, "4.2.0", "Mailbox not available now, try again later")
-_FULL = Reply(452, "4.3.1", "No space for the message now, try again later")
-_LOCAL_ERROR = Reply(451, "4.3.0", "Local error, try again later")
+_NO_DOMAIN = Reply(550, "5.1.2", "Not a domain to which mail can be sent")
+_STORED = Reply(250, "2.1.5", "Stored")
 
 
 @implementer(IMessageDeliveryFactory)
@@ -55,6 +65,10 @@ class Reception:
     @ivar hostname: this server's name, for the trace header.
     @ivar seconds: tells the time, in seconds since the epoch.
     @ivar entropy: gives a random integer of at least 30 bits.
+    @ivar queue: where mail for elsewhere waits; without one there is no such mail.
+    @ivar relay_networks: whose clients may send to any host.
+    @ivar compose_notice: writes notices of success; without it, nobody is sent one.
+    @ivar each_alone: every recipient has a reply and a commit of its own (RFC 2033).
     """
 
     directory: IDirectory
@@ -62,6 +76,10 @@ class Reception:
     hostname: str
     seconds: Callable[[], float]
     entropy: Callable[[], int]
+    queue: IQueue | None = None
+    relay_networks: RelayNetworks = attrs.field(factory=RelayNetworks)
+    compose_notice: ComposeNotice | None = None
+    each_alone: bool = False
 
     def getMessageDelivery(self) -> Transaction:
         """See C{IMessageDeliveryFactory}."""
@@ -70,6 +88,10 @@ class Reception:
     def new_message_id(self) -> str:
         """An identifier for one message, unique over processes and restarts."""
         return message_id(int(self.seconds() * 1_000_000), self.entropy())
+
+    def for_lmtp(self) -> Reception:
+        """The same for local clients that speak LMTP: one commit for each recipient, and no relaying."""
+        return attrs.evolve(self, each_alone=True, relay_networks=RelayNetworks())
 
 
 @implementer(IMessageDelivery)
@@ -81,20 +103,22 @@ class Transaction:
     """
 
     _log = Logger()
-    _no_relay = _NO_RELAY
 
     def __init__(self, reception: Reception) -> None:
         self._reception = reception
         self._begin(None)
 
-    def _begin(self, sender: Address | None) -> None:
+    def _begin(self, sender: Address | None, parameters: MailParameters | None = None) -> None:
         self.id = self._reception.new_message_id()
         self.given_header = b""
         self._sender = sender
+        self._parameters = parameters or MailParameters()
         self._client = Client("")
+        self._leaves = False
+        self._home: Mailbox | None = None
         self._messages: list[RecipientMessage] = []
-        self._complete: list[Deferred[str]] = []
-        self._content: Content | None = None
+        self._complete: list[tuple[RecipientMessage, Deferred[str]]] = []
+        self._content: ContentSink | None = None
         self._started = 0.0
 
     # IMessageDelivery
@@ -102,9 +126,9 @@ class Transaction:
     def validateFrom(self, helo: tuple[bytes | None, bytes], origin: smtp.Address) -> smtp.Address:
         """Any sender may write to us. A stock session comes here again for every message it takes."""
         try:
-            self._begin(address_of(origin))
+            self._begin(address_of(origin), getattr(origin, "parameters", None))
         except SyntaxFault as fault:
-            raise smtp.SMTPBadSender(origin, fault.reply.code, _text(fault.reply)) from None
+            raise smtp.SMTPBadSender(origin, fault.reply.code, text_of(fault.reply)) from None
         return origin
 
     def validateTo(self, user: smtp.User) -> Deferred[Callable[[], RecipientMessage]]:
@@ -127,47 +151,69 @@ class Transaction:
         except SyntaxFault as fault:
             self._refuse(user, str(user), fault.reply)
         if recipient is None:
-            self._refuse(user, "", _NO_SUCH_USER)
-        mailboxes = await self._resolve(user, recipient)
-        self._client = _client_of(user)
+            self._refuse(user, "", NO_SUCH_USER)
+        client = _client_of(user)
+        accepted = await self._resolve(user, recipient, client)
+        if accepted.leaves and self._reception.queue is None:
+            self._refuse(user, str(recipient), _NO_RELAY if accepted.remote else LOCAL_ERROR)
+        self._client = client
+        self._leaves = self._leaves or accepted.leaves
+        self._home = self._home or next(iter(accepted.mailboxes), None)
         events.RECIPIENT_ACCEPTED(self._log, id=self.id, recipient=str(recipient), sender=self._sender_text)
-        return lambda: self._open_message(recipient, mailboxes)
+        return partial(self._open_message, accepted)
 
-    async def _resolve(self, user: smtp.User, recipient: Address) -> tuple[Mailbox, ...]:
+    async def _resolve(self, user: smtp.User, recipient: Address, client: Client) -> Recipient:
+        notify = _notify(user)
         try:
             found = self._reception.directory.resolve(recipient)
-            mailboxes = await found if isinstance(found, Deferred) else found
-            for mailbox in mailboxes:
+            accepted = Recipient.of(recipient, await found if isinstance(found, Deferred) else found, notify)
+            for mailbox in accepted.mailboxes:
                 probe = self._reception.mailstore.probe(mailbox)
                 if probe is not None:
                     await probe
         except NoSuchUser:
-            self._refuse(user, str(recipient), _NO_SUCH_USER)
+            self._refuse(user, str(recipient), NO_SUCH_USER)
         except NoSuchHost:
-            self._refuse(user, str(recipient), self._no_relay)
+            refusal = self._remote_refusal(recipient, client)
+            if refusal is not None:
+                self._refuse(user, str(recipient), refusal)
+            return Recipient(recipient, notify=notify)
         except MailboxUnwritable:
-            self._refuse(user, str(recipient), _UNWRITABLE)
+            self._refuse(user, str(recipient), UNWRITABLE)
         except Exception as error:
             events.ERROR(self._log, what=f"{self.id} looking up <{recipient}>", reason=repr(error))
-            self._refuse(user, str(recipient), _LOCAL_ERROR)
-        return mailboxes
+            self._refuse(user, str(recipient), LOCAL_ERROR)
+        return accepted
+
+    def _remote_refusal(self, recipient: Address, client: Client) -> Reply | None:
+        """Why this client may not send to a recipient elsewhere, if so."""
+        if not self._may_relay(client):
+            return _NO_RELAY
+        try:
+            return None if recipient.host else _NO_DOMAIN
+        except ValueError:
+            return _NO_DOMAIN
+
+    def _may_relay(self, client: Client) -> bool:
+        return client in self._reception.relay_networks
 
     def _refuse(self, user: smtp.User, recipient: str, reply: Reply) -> NoReturn:
         events.RECIPIENT_REFUSED(self._log, id=self.id, recipient=recipient, sender=self._sender_text, reply=str(reply))
-        raise smtp.SMTPBadRcpt(user, reply.code, _text(reply))
+        raise smtp.SMTPBadRcpt(user, reply.code, text_of(reply))
 
     # The content
 
-    def _open_message(self, recipient: Address, mailboxes: tuple[Mailbox, ...]) -> RecipientMessage:
+    def _open_message(self, recipient: Recipient) -> RecipientMessage:
         if self._content is None:
             self._started = self._reception.seconds()
-            self._content = self._make_content(self._reception.mailstore.stage(mailboxes[0]))
-        message = RecipientMessage(self, self._content, recipient, mailboxes, first=not self._messages)
+            self._content = ContentSink(self._reception.mailstore.stage(self._home), self._header_scan())
+        message = RecipientMessage(self, self._content, recipient, first=not self._messages)
         self._messages.append(message)
         return message
 
-    def _make_content(self, body: IStagedBody) -> Content:
-        return Content(body)
+    def _header_scan(self) -> HeaderScan | None:
+        """What looks at the header, where it matters."""
+        return HeaderScan() if self._leaves else None
 
     def abandon(self) -> None:
         """Store nothing; safe to call again."""
@@ -176,71 +222,92 @@ class Transaction:
             self._content = None
             events.MESSAGE_ABANDONED(self._log, id=self.id, sender=self._sender_text, recipients=self._recipient_names)
 
-    def message_complete(self) -> Deferred[str]:
+    def message_complete(self, message: RecipientMessage) -> Deferred[str]:
         """One recipient's message is complete; when all are, commit.
 
         @return: that recipient's outcome.
         """
         outcome: Deferred[str] = Deferred()
-        self._complete.append(outcome)
+        self._complete.append((message, outcome))
         if len(self._complete) == len(self._messages):
             self._commit()
         return outcome
 
     def _commit(self) -> None:
         content, self._content = self._content, None
-        outcomes, self._complete = self._complete, []
+        complete, self._complete = self._complete, []
         if content is None:
-            _fail(outcomes, _LOCAL_ERROR)
+            fail([outcome for _, outcome in complete], LOCAL_ERROR)
             return
-        # A stock session may begin the next message while this one is being stored: take down now what it is.
-        facts = {"id": self.id, "sender": self._sender_text, "recipients": self._recipient_names}
+        numbers = ids(self.id)
+        parts = []
+        for together in [[each] for each in complete] if self._reception.each_alone else [complete]:
+            recipients = [message.recipient for message, _ in together]
+            # A stock session may begin the next message while this one is being stored: take down now what it is.
+            part = Part(next(numbers), recipients, [outcome for _, outcome in together], self._sender_text)
+            dispatched = maybeDeferred(self._dispatch, content, part, chain([part.id], numbers))
+            parts.append((part, dispatched.addCallback(self._store, content, part)))
         started, size = self._started, content.body.size
 
-        def stored(_: None) -> None:
-            events.MESSAGE_STORED(self._log, **facts, size=size, seconds=self._reception.seconds() - started)
-            for outcome in outcomes:
-                outcome.callback(f"Stored as {facts['id']}")
-
-        def failed(why: Failure) -> None:
+        def settle(results: list[tuple[bool, Any]]) -> None:
             content.body.discard()
-            events.MESSAGE_FAILED(self._log, **facts, reason=str(why.value) or repr(why.value))
-            _fail(outcomes, _reply_to(why))
+            seconds = self._reception.seconds() - started
+            for (part, _), (success, result) in zip(parts, results, strict=True):
+                part.succeeded(self._log, size, seconds) if success else part.failed(self._log, result)
 
-        maybeDeferred(self._store, content).addCallbacks(stored, failed)
+        DeferredList([stored for _, stored in parts], consumeErrors=True).addCallback(settle)
 
-    def _store(self, content: Content) -> Deferred[None]:
-        return self._reception.mailstore.commit(self.id, self._copies(content), content.body)
+    def _store(self, dispatch: Dispatch, content: ContentSink, part: Part) -> Deferred[None]:
+        return dispatch.commit(part.id, self._reception.mailstore, self._reception.queue, content.body)
 
-    # What is written ahead of it
+    # What is written
 
-    def _copies(self, content: Content) -> list[Copy]:
-        """A copy for every recipient; who is reached by an alias of several as well gets no second one."""
-        common = self._received()
+    def _dispatch(self, content: ContentSink, part: Part, numbers: Iterator[str]) -> Dispatch:
+        """What goes where for some of the recipients.
+
+        @raise MessageLoop: it has been there before.
+        """
+        header = self._header(content)
+        scan = content.header
+        if scan is not None and any(is_loop(each.forwards, scan.delivered_to) for each in part.recipients):
+            raise MessageLoop("Delivered-To has one of the aliases")
+        envelope = Envelope(
+            self._sender,
+            (),
+            size=content.body.size,
+            eight_bit=content.eight_bit,
+            utf8_header=self._parameters.utf8 and scan is not None and not scan.ascii,
+            returned=self._parameters.returned,
+            envelope_id=self._parameters.envelope_id,
+            require_tls=self._parameters.require_tls,
+        )
+        queued = Outgoing(envelope, header, self._client.login).messages(part.recipients, numbers)
+        return Dispatch(
+            copies(self._sender, part.recipients, header), queued, self._notice(part.recipients, envelope, header)
+        )
+
+    def _notice(
+        self, recipients: Sequence[Recipient], envelope: Envelope, header: bytes
+    ) -> Callable[[bytes], tuple[QueuedMessage, bytes]] | None:
+        """What composes the notice of success that the sender asked for, if so."""
+        compose = self._reception.compose_notice
+        told = [each for each in recipients if each.success and "SUCCESS" in each.notify.conditions]
+        if compose is None or self._sender is None or not told:
+            return None
+        addresses = tuple(each.address for each in told)
+        envelope = attrs.evolve(envelope, recipients=addresses, notify={each.address: each.notify for each in told})
+        message = QueuedMessage(self.id, envelope, header, self._sender, self._client.login)
+        return partial(compose, message, [Outcome(each.address, _STORED, notice=each.success) for each in told])
+
+    def _header(self, content: ContentSink) -> bytes:
+        """The fields that are put ahead of every copy."""
         if content.has_header:
-            common += self._missing_fields(content)
-        else:
-            common += header_for_text(
-                self._sender, self._recipients, self._reception.hostname, self.id, self._reception.seconds()
-            )
-        originals: dict[tuple[Mailbox, str], Address] = {}
-        for message in self._messages:
-            if len(message.mailboxes) == 1:
-                recipient = message.recipient
-                key = f"{user_key(recipient.local)}@{recipient.host}"
-                originals.setdefault((message.mailboxes[0], key), recipient)
-        reached = {mailbox for mailbox, _ in originals}
-        for message in self._messages:
-            for mailbox in message.mailboxes:
-                if mailbox not in reached:
-                    reached.add(mailbox)
-                    originals[mailbox, ""] = message.recipient
-        return [
-            Copy(mailbox, delivery_fields(self._sender, mailbox.owner, original) + common)
-            for (mailbox, _), original in originals.items()
-        ]
+            return self._received() + self._missing_fields(content)
+        return self._received() + header_for_text(
+            self._sender, self._recipients, self._reception.hostname, self.id, self._reception.seconds()
+        )
 
-    def _missing_fields(self, content: Content) -> bytes:
+    def _missing_fields(self, content: ContentSink) -> bytes:
         """Fields that the message ought to have, has not, and is given."""
         return b""
 
@@ -249,7 +316,7 @@ class Transaction:
 
     @property
     def _recipients(self) -> list[Address]:
-        return [message.recipient for message in self._messages]
+        return [message.recipient.address for message in self._messages]
 
     @property
     def _sender_text(self) -> str:
@@ -260,20 +327,10 @@ class Transaction:
         return [str(recipient) for recipient in self._recipients]
 
 
-def _text(reply: Reply) -> str:
-    return f"{reply.status} {reply.text}"
-
-
-def _reply_to(why: Failure) -> Reply:
-    """What a commit that failed is answered with: always 4yz, it is our trouble."""
-    if why.check(StorageFull):
-        return _FULL
-    return _UNWRITABLE if why.check(MailboxUnwritable) else _LOCAL_ERROR
-
-
-def _fail(outcomes: list[Deferred[str]], reply: Reply) -> None:
-    for outcome in outcomes:
-        outcome.errback(smtp.SMTPServerError(reply.code, _text(reply)))
+def _notify(user: smtp.User) -> Notify:
+    """What the sender wants to hear of a recipient; from a stock session, nothing is known of that."""
+    parameters = getattr(user.dest, "parameters", None)
+    return Notify(parameters.notify, parameters.original) if isinstance(parameters, RcptParameters) else UNASKED
 
 
 def _client_of(user: smtp.User) -> Client:

@@ -11,6 +11,8 @@ import enum
 #: Longest command line in octets, CRLF included. RFC 5321 section 4.5.3.1.4 asks for 512 and lets extensions
 #: add to it; no command we know comes near this.
 MAX_LINE = 2048
+#: Longest line of an AUTH exchange, CRLF included: what RFC 4954 section 4 asks for.
+MAX_RESPONSE_LINE = 12_288
 #: Octets of a refused line that are read and thrown away before the line counts as a flood.
 MAX_SKIPPED = 65536
 
@@ -53,8 +55,11 @@ class CommandBuffer:
         """Whether LF ends a line in this session."""
         return self._newline_is_line_end
 
-    def take_line(self) -> bytes | LineFault | None:
-        """The next command line without its CRLF, or what is wrong with it, or C{None}: not all here yet."""
+    def take_line(self, longest: int = MAX_LINE) -> bytes | LineFault | None:
+        """The next command line without its CRLF, or what is wrong with it, or C{None}: not all here yet.
+
+        @param longest: octets it may have, CRLF included.
+        """
         while True:
             end = self._octets.find(b"\n")
             if self._courtesy and end >= 0:
@@ -65,8 +70,8 @@ class CommandBuffer:
                     return fault
                 continue
             if end < 0:
-                return self._too_long() if len(self._octets) > MAX_LINE else None
-            return self._line(end)
+                return self._too_long() if len(self._octets) > longest else None
+            return self._line(end, longest)
 
     def take_all(self) -> bytes:
         """Everything that has arrived, taken out."""
@@ -93,14 +98,14 @@ class CommandBuffer:
         self._octets = bytearray(self._translated(bytes(self._octets)))
         return end + 1
 
-    def _line(self, end: int) -> bytes | LineFault:
+    def _line(self, end: int, longest: int) -> bytes | LineFault:
         line = bytes(self._octets[:end])
         del self._octets[: end + 1]
         if not line.endswith(b"\r"):
             self._skipping = True
             self._skipped = 0
             return LineFault.BARE_LF
-        if len(line) + 1 > MAX_LINE:
+        if len(line) + 1 > longest:
             return LineFault.TOO_LONG
         if b"\r" in line[:-1]:
             return LineFault.BARE_CR

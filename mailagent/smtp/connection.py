@@ -5,7 +5,7 @@
   2. A peer who sends far ahead, or does not read what it is told, is not read.
   3. Where a banner delay is set, who speaks before the banner is refused.
 
-What the octets mean is L{mailagent.smtp.exchange}'s.
+What the octets mean is L{mailagent.smtp.server_channel}'s.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHalfCloseableProtocol,
@@ -70,6 +71,7 @@ class Connection(smtp.ESMTP):
         self._heard = False
         self._ended = False
         self._draining = False
+        self._gone = False
         self._banner: IDelayedCall | None = None
         self._end: IDelayedCall | None = None
 
@@ -195,7 +197,11 @@ class Connection(smtp.ESMTP):
             self._close(replies.SESSION_TOO_LONG)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._over = True
+        if self._gone:
+            return
+        if self._over and reason.check(ConnectionLost):  # after our last words; over TLS most clients end like that
+            reason = connectionDone
+        self._over = self._gone = True
         self._stop_clocks()
         self._abandon()
         self.budget.change(-self._counted)
@@ -210,6 +216,11 @@ class Connection(smtp.ESMTP):
             reason=reason.getErrorMessage(),
         )
         self.ended(self)
+
+    def _break_off(self, reason: Failure) -> None:
+        """The transport is no good any more: leave it, whether it will ever tell us of its end or not."""
+        self.connectionLost(reason)
+        self.transport.abortConnection()
 
     def _stop_clocks(self) -> None:
         self.setTimeout(None)

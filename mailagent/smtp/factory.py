@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -13,10 +15,12 @@ from twisted.internet.interfaces import (
     IReactorTime,
 )
 from twisted.internet.protocol import Factory
+from twisted.logger import Logger
 from twisted.mail import smtp
 from twisted.mail.interfaces import IMessageDeliveryFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
+from mailagent import log as events
 from mailagent.budget import Budget
 from mailagent.config import Limits
 from mailagent.envelope.reply import Reply
@@ -44,8 +48,11 @@ class _RoleFactory(Factory):
     def buildProtocol(self, addr: IAddress | None) -> Session | None:
         session = self._sessions.buildProtocol(addr)
         if session is not None:
+            session.deliveryFactory = self._sessions.deliveries(self._role)
             session.role = self._role
             session.xclients = self._xclients
+            if self._role.knows_users:
+                session.ctx = None  # nobody listens in on a local socket
         return session
 
 
@@ -65,11 +72,14 @@ class SessionFactory(smtp.SMTPFactory):
     @param clock: for time-outs.
     @param tls: makes the TLS connections; without one, there is neither STARTTLS nor a listener with implicit TLS.
     @param budget: the memory for what waits, shared with others who hold some; its limit is set from the limits.
+    @param reports: see L{Session}.
+    @param role_deliveries: by the name of a role, what its listeners have in place of C{deliveries}.
     @ivar authentication: what logins are checked with; C{None}: there are none.
     """
 
     protocol = Session
     noisy = False
+    _log = Logger()
 
     def __init__(
         self,
@@ -80,11 +90,16 @@ class SessionFactory(smtp.SMTPFactory):
         tls: IOpenSSLServerConnectionCreator | None = None,
         authentication: Authentication | None = None,
         budget: Budget | None = None,
+        *,
+        reports: bool = False,
+        role_deliveries: Mapping[str, IMessageDeliveryFactory] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         self.authentication = authentication
         self.domain = hostname.encode("ascii")
         self._deliveries = deliveries
+        self._role_deliveries = role_deliveries
+        self._reports = reports
         self._tls = tls
         self._clock = clock
         self._budget = budget or Budget()
@@ -105,12 +120,17 @@ class SessionFactory(smtp.SMTPFactory):
         self._limits = limits
         self._budget.limit = limits.memory
 
+    def deliveries(self, role: Role) -> IMessageDeliveryFactory:
+        """What gives sessions with this role their deliveries."""
+        return self._role_deliveries.get(role.name, self._deliveries)
+
     def buildProtocol(self, addr: IAddress | None) -> Session | None:
         """A session, or C{None} (the connection is closed) once the factory drains."""
         if self._drained is not None:
             return None
         session: Session = super().buildProtocol(addr)
         session.deliveryFactory = self._deliveries
+        session.reports = self._reports
         session.authentication = self.authentication
         session.ctx = self._tls
         session.limits = self.limits
@@ -120,7 +140,6 @@ class SessionFactory(smtp.SMTPFactory):
         session.budget = self._budget
         session.admit = self._admit
         session.ended = self._ended
-        self.sessions.add(session)
         return session
 
     def listener(self, role: Role, xclients: Proxies | None = None) -> IProtocolFactory:
@@ -143,8 +162,7 @@ class SessionFactory(smtp.SMTPFactory):
         @return: fires when no session is left, or shortly after the time is up, all sessions told.
         """
         self._drained = Deferred()
-        for session in list(self.sessions):
-            session.drain()
+        self._each(lambda session: session.drain())
         if not self.sessions:
             return succeed(None)
         self._deadline = self._clock.callLater(seconds, self.abort)
@@ -157,17 +175,27 @@ class SessionFactory(smtp.SMTPFactory):
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
         self._deadline = self._clock.callLater(_LAST_WORDS, self._give_up)
-        for session in list(self.sessions):
-            session.abort()
+        self._each(lambda session: session.abort())
 
     def _give_up(self) -> None:
         self._deadline = None
-        for session in list(self.sessions):
-            session.transport.abortConnection()
+        self._each(lambda session: session.transport.abortConnection())
         self._finish()
 
+    def _each(self, end: Callable[[Session], None]) -> None:
+        """Have every session end. One that fails keeps no other from it, and is left to the next, harder call."""
+        for session in list(self.sessions):
+            try:
+                end(session)
+            except Exception as error:
+                events.ERROR(self._log, what="ending a session", reason=repr(error))
+
     def _admit(self, session: Session) -> Reply | None:
-        """Let a session in; or once more, when its real peer is known."""
+        """Let a session in; or once more, when its real peer is known.
+
+        Only now is it one of ours: one whose TLS could not even begin is never heard of again.
+        """
+        self.sessions.add(session)
         self._leave(session)
         refusal = self._admission.enter(session.peer, self._limits)
         if refusal is None:

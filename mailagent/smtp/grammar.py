@@ -7,7 +7,8 @@ The grammar is that of the RFC but for these tolerances, which real senders need
 
   - white space after the colon of C{MAIL FROM:} and C{RCPT TO:} (old Outlook, many scripts and devices);
   - white space at the end of a line (RFC 5321 section 4.1.1 asks for it);
-  - underscores in domains (host names of Windows networks; Postfix and Exim take them).
+  - underscores in domains (host names of Windows networks; Postfix and Exim take them);
+  - in HELO and EHLO, brackets around what is no address (nothing is decided by that name, RFC 5321 section 4.1.4).
 """
 
 from __future__ import annotations
@@ -18,13 +19,11 @@ from collections.abc import Mapping
 
 import attrs
 
-from mailagent.envelope.address import Address
+from mailagent.envelope.address import MAX_DOMAIN, MAX_LOCAL_PART, Address
 from mailagent.envelope.reply import Reply
 from mailagent.smtp.verbs import HTTP_VERBS, Verb
 
-#: Octets, RFC 5321 sections 4.5.3.1.1 to 4.5.3.1.3.
-MAX_LOCAL_PART = 64
-MAX_DOMAIN = 255
+#: Octets, RFC 5321 section 4.5.3.1.3.
 MAX_PATH = 256
 
 _U = "\x80-\U0010ffff"

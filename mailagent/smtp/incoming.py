@@ -29,15 +29,21 @@ class IncomingMessage:
     @param messages: C{IMessage} providers, one a recipient.
     @param limits: how large the message and its header may be, and through how many hosts it may have come.
     @param decoder: of how the content comes, after DATA or in chunks.
+    @param each: whether every message gets a reply of its own (RFC 2033 section 4.2), in their order.
     @ivar refusal: what the end of the content will be answered with, if something is wrong with it so far.
     """
 
     _log = Logger()
 
     def __init__(
-        self, messages: Sequence[Any], limits: Limits, decoder: ContentDecoder | ChunkDecoder | None = None
+        self,
+        messages: Sequence[Any],
+        limits: Limits,
+        decoder: ContentDecoder | ChunkDecoder | None = None,
+        each: bool = False,
     ) -> None:
         self._messages = list(messages)
+        self._replies = len(messages) if each else 1
         self._limits = limits
         self._decoder = decoder or ContentDecoder()
         self._header = HeaderWatch()
@@ -62,18 +68,18 @@ class IncomingMessage:
         waits = self._write(content) if content and self.refusal is None else []
         return DeferredList(waits) if waits else None
 
-    def finish(self) -> Deferred[Reply]:
+    def finish(self) -> Deferred[list[Reply]]:
         """Call C{eomReceived} on every message, or C{connectionLost} if the content was refused.
 
-        @return: a C{Deferred} of the one reply to the end of data. It does not fail.
+        @return: a C{Deferred} of the replies to the end of data. It does not fail.
         """
         self._take(self._decoder.end())
         if self.refusal is not None:
             self.abandon()
-            return succeed(self.refusal)
+            return succeed([self.refusal] * self._replies)
         messages, self._messages = self._messages, []
         outcomes = DeferredList([maybeDeferred(message.eomReceived) for message in messages], consumeErrors=True)
-        return outcomes.addCallback(self._reply)
+        return outcomes.addCallback(self._conclude)
 
     def abandon(self) -> None:
         """Tell every message that its content will not be complete. Safe to call again."""
@@ -119,15 +125,21 @@ class IncomingMessage:
     def _reply_for(self, failure: Failure) -> Reply:
         return replies.answer(failure, "delivering a message", self._log)
 
-    def _reply(self, outcomes: list[tuple[bool, Any]]) -> Reply:
-        """One reply for all. A transient failure outweighs a permanent one: duplicates may be, loss may not."""
-        failures = [self._reply_for(result) for success, result in outcomes if not success]
-        if failures:
-            return next((reply for reply in failures if reply.transient), failures[0])
-        text = outcomes[0][1]
-        if isinstance(text, bytes):
-            text = text.decode("utf-8", "replace")
-        return Reply(250, "2.0.0", text if isinstance(text, str) and text else "Message accepted")
+    def _conclude(self, outcomes: list[tuple[bool, Any]]) -> list[Reply]:
+        answers = [_success(result) if success else self._reply_for(result) for success, result in outcomes]
+        return answers if self._replies == len(answers) else [_summary(answers)]
+
+
+def _success(text: object) -> Reply:
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "replace")
+    return Reply(250, "2.0.0", text if isinstance(text, str) and text else "Message accepted")
+
+
+def _summary(outcomes: Sequence[Reply]) -> Reply:
+    """One reply for all. A transient failure outweighs a permanent one: duplicates may be, loss may not."""
+    failures = [reply for reply in outcomes if not reply.positive]
+    return next((reply for reply in failures if reply.transient), failures[0] if failures else outcomes[0])
 
 
 class _LineFeeder:

@@ -15,6 +15,7 @@ import attrs
 from mailagent.envelope.reply import Reply
 from mailagent.smtp import replies
 from mailagent.smtp.grammar import SyntaxFault, parse_body, parse_size
+from mailagent.smtp.xtext import UTF_8, decode_utf8_address
 
 Given = Mapping[str, str | None]
 
@@ -148,6 +149,7 @@ def _original(value: str | None) -> tuple[str, str]:
     if found is None or len(value or "") > _MAX_ORIGINAL:
         _fault("ORCPT takes an address type, a semicolon and xtext")
     try:
-        return found["kind"].lower(), decode_xtext(found["address"])
+        kind, address = found["kind"].lower(), decode_xtext(found["address"])
     except ValueError:
         _fault("ORCPT takes an address type, a semicolon and xtext")
+    return kind, decode_utf8_address(address) if kind == UTF_8 else address

@@ -21,8 +21,9 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.components import registerAdapter
 from twisted.python.failure import Failure
-from zope.interface import directlyProvides, implementer, providedBy
+from zope.interface import directlyProvides, providedBy
 
 from mailagent import log as events
 from mailagent.smtp import proxy_header
@@ -51,7 +52,6 @@ class Proxies:
         return any(ipaddress.ip_address(peer.address) in network for network in self.networks)
 
 
-@implementer(IHalfCloseableProtocol)
 class ProxiedConnection(ProtocolWrapper):
     """A connection from a proxy. The session begins once the header is in."""
 
@@ -118,22 +118,23 @@ class ProxiedConnection(ProtocolWrapper):
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
 
-    def readConnectionLost(self) -> None:
-        """The proxy passes on that its client sends no more; whoever is behind us says whether that is the end."""
-        behind = IHalfCloseableProtocol(self.wrappedProtocol, None)
-        if behind is None:
-            self.transport.loseConnection()
-        else:
-            behind.readConnectionLost()
-
-    def writeConnectionLost(self) -> None:
-        """C{connectionLost} follows."""
-
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._stop_clock()
         self.factory.unregisterProtocol(self)
         if self.wrappedProtocol is not None:
             self.wrappedProtocol.connectionLost(reason)
+
+
+def _half_closed(connection: ProxiedConnection) -> IHalfCloseableProtocol | None:
+    """The proxy passes on that its client sends no more: whoever is behind us says whether that is the end.
+
+    An adapter, for TLS that runs inside of us claims to provide what we do, and would send the question back to us.
+    """
+    behind: IHalfCloseableProtocol | None = IHalfCloseableProtocol(connection.wrappedProtocol, None)
+    return behind
+
+
+registerAdapter(_half_closed, ProxiedConnection, IHalfCloseableProtocol)
 
 
 class ProxiedFactory(WrappingFactory):

@@ -34,7 +34,6 @@ BARE_LINE_END = Reply(550, "5.5.2", "Bare <CR> or <LF> in the message; lines end
 UNKNOWN_COMMAND = Reply(500, "5.5.2", "Unknown command")
 NOT_IMPLEMENTED = Reply(502, "5.5.1", "Command not implemented")
 NO_ARGUMENT = Reply(501, "5.5.4", "This command takes no argument")
-ARGUMENT_NEEDED = Reply(501, "5.5.4", "This command takes an argument")
 NO_SUCH_TOPIC = Reply(504, "5.5.4", "No help on that")
 LOGGED_IN = Reply(235, "2.7.0", "Logged in")
 LOGIN_FAILED = Reply(535, "5.7.8", "Wrong name or password")

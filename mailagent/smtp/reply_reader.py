@@ -21,7 +21,12 @@ _LINE = re.compile(rb"(?P<code>[2-5][0-9][0-9])(?:(?P<separator>[ -])(?P<text>[^
 
 
 class MalformedReply(ValueError):
-    """What the server sent is not a reply; the text says how."""
+    """What the server sent is not a reply; the text says how.
+
+    @ivar before: the replies that were complete before it, in the same octets.
+    """
+
+    before: tuple[Reply, ...] = ()
 
 
 @attrs.define
@@ -45,12 +50,22 @@ class ReplyReader:
             with different codes, or more octets than the limits allow.
         """
         *lines, self._partial = (self._partial + octets).split(b"\r\n")
-        replies = [reply for line in lines if (reply := self._take(line)) is not None]
+        replies: list[Reply] = []
+        try:
+            for line in lines:
+                if (reply := self._take(line)) is not None:
+                    replies.append(reply)
+            self._check_partial()
+        except MalformedReply as error:
+            error.before = tuple(replies)
+            raise
+        return replies
+
+    def _check_partial(self) -> None:
         if len(self._partial) > MAX_LINE:
             raise MalformedReply(f"a line of more than {MAX_LINE} octets")
         if b"\n" in self._partial or b"\r" in self._partial[:-1]:
             raise MalformedReply("a line that does not end in CRLF")
-        return replies
 
     def _take(self, line: bytes) -> Reply | None:
         self._size += len(line)

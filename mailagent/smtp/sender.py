@@ -1,11 +1,10 @@
-"""The sending side of SMTP (RFC 5321): greet, check recipients, submit messages, quit.
+"""The sending side of SMTP (RFC 5321) and LMTP (RFC 2033): greet, check recipients, submit messages, quit.
 
-A small awaitable procedure over L{ClientChannel}, lock-step throughout. Guarantees:
+A small awaitable procedure over L{ClientChannel}. Guarantees:
 
-  - each recipient has an outcome, always: its own refusal if it got one, else what was said of the message;
+  - what L{OutgoingTransaction} says of each transaction;
   - no wait is without limit (L{Timeouts}), and the loss of the connection ends any wait at once;
-  - if the connection goes between the end of the message and the verdict on it, the outcome says that it is unknown;
-  - nothing in an address can end a command line early.
+  - what L{open_session} raises says nothing about any message, even where a server's 5yz is in it.
 
 Whatever ends a session is a L{SendingFailed}. A refusal by the server is an outcome and ends nothing, but for a refused
 sender: that leaves no transaction to have outcomes in.
@@ -13,43 +12,27 @@ sender: that leaves no transaction to have outcomes in.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import attrs
 from twisted.internet.defer import CancelledError
 from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 
-from mailagent.envelope.address import Address
 from mailagent.envelope.envelope import Envelope
-from mailagent.envelope.outcome import Outcome
+from mailagent.envelope.outcome import Hop, Outcome
 from mailagent.envelope.reply import Reply
 from mailagent.envelope.trace import address_literal
 from mailagent.smtp.client_auth import Login, log_in
-from mailagent.smtp.client_channel import ClientChannel
+from mailagent.smtp.client_channel import ClientChannel, Watch, unwatched
 from mailagent.smtp.client_tls import ClientTLS
-from mailagent.smtp.sending_failed import NotSecure, SendingFailed, Unreachable
-
-_WIRE_ADDRESS = re.compile(r".+@[!-;=?-~]+\Z")
-
-
-@attrs.frozen
-class Timeouts:
-    """Seconds to wait in each phase (RFC 5321 section 4.5.3.2)."""
-
-    greeting: float = 300.0
-    command: float = 300.0  # EHLO, HELO, STARTTLS, RSET: the RFC names no time
-    tls: float = 60.0
-    mail: float = 300.0
-    rcpt: float = 300.0
-    data: float = 120.0
-    block: float = 180.0
-    verdict: float = 600.0
-    quit: float = 5.0  # everything is decided by then: it is only a courtesy
+from mailagent.smtp.extensions import Extensions, Limits, read_extensions
+from mailagent.smtp.outgoing import OutgoingTransaction, Server, StillOurs
+from mailagent.smtp.outgoing_content import Content
+from mailagent.smtp.sending_failed import GreetingRefused, NotSecure, SendingFailed, TransactionRefused, Unreachable
+from mailagent.smtp.timeouts import Timeouts
 
 
 async def open_session(
@@ -59,32 +42,44 @@ async def open_session(
     timeouts: Timeouts | None = None,
     tls: ClientTLS | None = None,
     login: Login | None = None,
+    watch: Watch = unwatched,
+    *,
+    host: str = "",
+    lmtp: bool = False,
 ) -> Sender:
-    """Connect, and greet; with C{tls}, only under TLS; with C{login}, log in: without TLS on loopback alone.
+    """Connect, and greet; with C{tls}, under TLS (see L{ClientTLS}); with C{login}, log in: under verified TLS, or on
+    loopback.
 
     @param name: this host's name, for EHLO; empty to give the connection's address literal instead.
+    @param watch: is told of every wait, the one for the connection included.
+    @param host: the server's name, for the outcomes.
+    @param lmtp: whether it is an LMTP server.
     @raise Unreachable: no connection.
+    @raise GreetingRefused: the server does not want to talk.
     @raise NotSecure: no TLS, or not with the server that was meant.
+    @raise HandshakeBroken: the connection went in the midst of the TLS handshake, or the time.
     @raise LoginFailed: the server does not let us in.
-    @raise SendingFailed: the server does not want to talk, or cannot.
+    @raise SendingFailed: the connection is lost, or a wait took too long, or the server does not speak the protocol.
     """
     timeouts = timeouts or Timeouts()
-    factory = Factory.forProtocol(lambda: ClientChannel(clock, timeouts.greeting))
+    factory = Factory.forProtocol(lambda: ClientChannel(clock, timeouts.greeting, watch))
     factory.noisy = False
     if tls is not None and tls.implicit:
         endpoint = wrapClientTLS(tls.creator, endpoint)
     try:
-        channel = await endpoint.connect(factory)
+        connecting = endpoint.connect(factory)
+        watch("the connection", connecting)
+        channel = await connecting
     except (ConnectError, DNSLookupError, OSError, ValueError) as error:
         raise Unreachable(f"cannot connect: {error}") from error
     assert isinstance(channel, ClientChannel)
-    sender = Sender(channel, name or address_literal(channel.local_address), timeouts)
+    sender = Sender(channel, name or address_literal(channel.local_address), timeouts, host, lmtp)
     try:
         await sender.greet()
-        if tls is not None and not tls.implicit:
-            await sender.start_tls(tls.creator)
+        if tls is not None:
+            await sender.protect(tls)
         if login is not None:
-            if tls is None and not channel.on_loopback:
+            if not sender.verified and not channel.on_loopback:
                 raise NotSecure("a password is never sent over a network without TLS")
             await sender.login(login)
     except SendingFailed:
@@ -98,22 +93,63 @@ class Sender:
     """One session with a server, good for any number of transactions, one after the other.
 
     @ivar extensions: what the server offers: keyword in upper case to its parameters (RFC 5321 section 4.1.1.1).
+    @ivar hop: the server, once greeted: it goes into each outcome that is the server's word.
+    @ivar verified: whether TLS is in use, with a server that has proven to be the one that was meant.
+    @ivar sent: how many transactions there have been, checks included.
     """
 
     _channel: ClientChannel
     _name: str
-    _timeouts: Timeouts = Timeouts()
-    extensions: Mapping[str, str] = attrs.field(factory=dict, init=False)
+    _timeouts: Timeouts = attrs.field(factory=Timeouts)
+    _host: str = ""
+    _lmtp: bool = False
+    extensions: Extensions = attrs.field(factory=dict, init=False)
+    hop: Hop = attrs.field(default=Hop(), init=False)
+    verified: bool = attrs.field(default=False, init=False)
+    sent: int = attrs.field(default=0, init=False)
+    _domains: set[str] = attrs.field(factory=set, init=False)
+
+    @property
+    def limits(self) -> Limits:
+        """What the server takes at most. Recipients over its number for one message are deferred unasked."""
+        return Limits.of(self.extensions)
+
+    @property
+    def idle_ok(self) -> bool:
+        """Whether another transaction may begin: the connection stands, as far as is known, and the server takes one
+        more in this session."""
+        most = self.limits.messages
+        return self._channel.open and (most is None or self.sent < most)
+
+    def takes(self, domain: str) -> bool:
+        """Whether another transaction may begin for recipients of C{domain} (canonical)."""
+        most = self.limits.domains
+        return self.idle_ok and (most is None or domain in self._domains or len(self._domains) < most)
 
     async def greet(self) -> None:
-        """Await the greeting; EHLO, or HELO where that is unknown (RFC 5321 section 3.2).
+        """Await the greeting; EHLO, or HELO where that is unknown (RFC 5321 section 3.2); for LMTP, LHLO alone.
 
-        @raise SendingFailed: the server refuses, or see L{ClientChannel.command}.
+        @raise GreetingRefused: the server refuses.
+        @raise SendingFailed: see L{ClientChannel.reply}.
         """
         self._require(await self._channel.greeting(), "the server refuses the connection")
         await self._hello()
 
-    async def start_tls(self, creator: IOpenSSLClientConnectionCreator) -> None:
+    async def protect(self, tls: ClientTLS) -> None:
+        """Go over to TLS by STARTTLS, unless it is in use already, or optional and not to be had.
+
+        @raise NotSecure: see L{start_tls}.
+        """
+        if not tls.implicit:
+            try:
+                await self.start_tls(tls)
+            except NotSecure:
+                if tls.optional and self._channel.open:
+                    return
+                raise
+        self.verified = tls.verified
+
+    async def start_tls(self, tls: ClientTLS) -> None:
         """Go over to TLS, and greet again: what was said before counts no more (RFC 3207 section 4.2).
 
         @raise NotSecure: the server does not offer it, or see L{ClientChannel.start_tls}.
@@ -123,7 +159,7 @@ class Sender:
         reply = await self._channel.command("STARTTLS", self._timeouts.command)
         if not reply.positive:
             raise NotSecure(f"the server refuses TLS: {reply}", reply)
-        await self._channel.start_tls(creator, self._timeouts.tls)
+        await self._channel.start_tls(tls.creator, self._timeouts.tls)
         await self._hello()
 
     async def login(self, login: Login) -> None:
@@ -137,44 +173,58 @@ class Sender:
 
     async def _hello(self) -> None:
         self.extensions = {}
-        reply = await self._channel.command(f"EHLO {self._name}", self._timeouts.command)
-        if reply.permanent:
+        self.hop = self._channel.hop(self._host)
+        verb = "LHLO" if self._lmtp else "EHLO"
+        reply = await self._channel.command(f"{verb} {self._name}", self._timeouts.command)
+        if reply.permanent and not self._lmtp:
             reply = await self._channel.command(f"HELO {self._name}", self._timeouts.command)
         else:
-            self.extensions = _extensions(reply)
+            self.extensions = read_extensions(reply)
         self._require(reply, "the server refuses the greeting")
+
+    @staticmethod
+    def _require(reply: Reply, complaint: str) -> None:
+        if not reply.positive:
+            raise GreetingRefused(f"{complaint}: {reply}", reply)
 
     async def check(self, envelope: Envelope) -> tuple[Outcome, ...]:
         """Ask what would become of each recipient, and send nothing.
 
         @return: one outcome for each recipient, in their order; C{delivered} here means: would be accepted.
-        @raise SendingFailed: the sender is refused, or see L{submit}.
+        @raise SendingFailed: see L{submit}.
         """
-        replies: dict[Address, Reply] = {}
-        with _outcomes_on_failure(envelope, replies):
-            await self._address(envelope, replies)
-        await self._reset()
-        return _outcomes(envelope, replies)
+        outcomes = await self._transaction(envelope).check()
+        await self.reset()
+        return outcomes
 
-    async def submit(self, envelope: Envelope, content: Iterable[bytes]) -> tuple[Outcome, ...]:
+    async def submit(
+        self, envelope: Envelope, content: Content, still_ours: StillOurs | None = None
+    ) -> tuple[Outcome, ...]:
         """Send one message.
 
         @param content: its octets, header and body, cut anywhere, with any line ends. Taken a block at a time, as
             fast as the network is, and not at all unless a recipient is accepted.
+        @param still_ours: asked before DATA, with PIPELINING before what holds it.
         @return: one outcome for each recipient, in their order.
-        @raise SendingFailed: the sender is refused, the message is not one this server can take, the connection is
-            lost, a wait took too long; C{outcomes} are complete.
+        @raise TransactionRefused: the server refuses the sender, or the message is not one that it can take. The
+            session stands.
+        @raise SendingFailed: the connection is lost, or a wait took too long. In both cases C{outcomes} are complete.
         @raise ProtocolError: the same, because the server strayed from the protocol.
+        @raise LeaseLost: C{still_ours} said no. The session stands.
         """
-        replies: dict[Address, Reply] = {}
-        with _outcomes_on_failure(envelope, replies):
-            await self._address(envelope, replies)
-            accepted = [recipient for recipient, reply in replies.items() if reply.positive]
-            if accepted:
-                replies |= dict.fromkeys(accepted, await self._data(content))
-        if not any(reply.positive for reply in replies.values()):
-            await self._reset()
-        return _outcomes(envelope, replies)
+        outcomes = await self._transaction(envelope).submit(content, still_ours)
+        if not any(outcome.delivered for outcome in outcomes):
+            await self.reset()
+        return outcomes
+
+    async def reset(self) -> bool:
+        """Leave any transaction (RSET).
+
+        @return: whether the session lives: a way to find out before it is used again.
+        """
+        with suppress(SendingFailed):  # whatever was to be known is known
+            await self._channel.command("RSET", self._timeouts.command)
+        return self._channel.open
 
     async def quit(self) -> None:
         """Take leave and close the connection. Never fails, and takes no more than a few seconds.
@@ -185,93 +235,13 @@ class Sender:
             await self._channel.command("QUIT", self._timeouts.quit)
         self._channel.close()
 
-    async def _address(self, envelope: Envelope, replies: dict[Address, Reply]) -> None:
-        """MAIL and each RCPT; the replies to the latter go into C{replies} as they come."""
-        path = "" if envelope.reverse_path is None else self._on_the_wire(envelope.reverse_path)
-        if path is None:
-            raise SendingFailed(f"{envelope.reverse_path} cannot be sent from: {_NEEDS_UTF8.text}", _NEEDS_UTF8)
-        line = f"MAIL FROM:<{path}>{self._mail_parameters(envelope)}"
-        reply = await self._channel.command(line, self._timeouts.mail)
-        self._require(reply, f"the server refuses the sender <{path}>")
-        for recipient in dict.fromkeys(envelope.recipients):
-            path = self._on_the_wire(recipient)
-            if path is None:
-                replies[recipient] = _NEEDS_UTF8
-            else:
-                replies[recipient] = await self._channel.command(f"RCPT TO:<{path}>", self._timeouts.rcpt)
-
-    def _mail_parameters(self, envelope: Envelope) -> str:
-        """SIZE (RFC 1870), BODY (RFC 6152) and SMTPUTF8 (RFC 6531), where offered and needed."""
-        parameters = ""
-        if envelope.size is not None and "SIZE" in self.extensions:
-            limit = self.extensions["SIZE"]
-            if limit.isdecimal() and 0 < int(limit) < envelope.size:
-                reason = f"the message has {envelope.size} octets, the server takes {limit}"
-                raise SendingFailed(reason, Reply(552, "5.3.4", reason))
-            parameters += f" SIZE={envelope.size}"
-        if envelope.eight_bit:
-            if "8BITMIME" not in self.extensions:
-                reason = "the message has 8-bit content, which the server does not take"
-                raise SendingFailed(reason, Reply(554, "5.6.3", reason))
-            parameters += " BODY=8BITMIME"
-        if _needs_utf8(envelope):
-            if "SMTPUTF8" in self.extensions:
-                parameters += " SMTPUTF8"
-            elif envelope.utf8_header:
-                reason = "the header has addresses beyond ASCII, which the server does not take"
-                raise SendingFailed(reason, Reply(553, "5.6.7", reason))
-        return parameters
-
-    def _on_the_wire(self, address: Address) -> str | None:
-        """The address as it goes into a path, its domain in A-labels; C{None} if it cannot."""
-        try:
-            path = str(attrs.evolve(address, domain=address.domain if address.domain.isascii() else address.host))
-        except ValueError:
-            return None
-        found = _WIRE_ADDRESS.match(path)
-        sendable = path.isprintable() and (path.isascii() or "SMTPUTF8" in self.extensions)
-        return path if sendable and (found or path.lower() == "postmaster") else None
-
-    async def _data(self, content: Iterable[bytes]) -> Reply:
-        reply = await self._channel.command("DATA", self._timeouts.data, expect=(3,))
-        if not reply.positive:
-            return reply
-        return await self._channel.content(content, self._timeouts.block, self._timeouts.verdict)
-
-    async def _reset(self) -> None:
-        with suppress(SendingFailed):  # all outcomes are known; the next command will tell
-            await self._channel.command("RSET", self._timeouts.command)
-
-    @staticmethod
-    def _require(reply: Reply, complaint: str) -> None:
-        if not reply.positive:
-            raise SendingFailed(f"{complaint}: {reply}", reply)
-
-
-_NEEDS_UTF8 = Reply(553, "5.6.7", "The server takes only addresses in ASCII")
-
-
-def _needs_utf8(envelope: Envelope) -> bool:
-    """Whether anything in the message or its envelope cannot be said in ASCII; domains can, in A-labels."""
-    addresses = (*filter(None, [envelope.reverse_path]), *envelope.recipients)
-    return envelope.utf8_header or not all(address.local.isascii() for address in addresses)
-
-
-def _extensions(reply: Reply) -> dict[str, str]:
-    words = [line.split(None, 1) for line in reply.text.split("\n")[1:]]
-    return {keyword.upper(): "".join(parameters) for keyword, *parameters in filter(None, words)}
-
-
-@contextmanager
-def _outcomes_on_failure(envelope: Envelope, replies: Mapping[Address, Reply]) -> Iterator[None]:
-    """Give a failure the outcomes: a refusal stands, an acceptance has come to nothing."""
-    try:
-        yield
-    except SendingFailed as failure:
-        refused = {recipient: reply for recipient, reply in replies.items() if not reply.positive}
-        failure.outcomes = _outcomes(envelope, dict.fromkeys(envelope.recipients, failure.verdict) | refused)
-        raise
-
-
-def _outcomes(envelope: Envelope, replies: Mapping[Address, Reply]) -> tuple[Outcome, ...]:
-    return tuple(Outcome(recipient, replies[recipient]) for recipient in envelope.recipients)
+    def _transaction(self, envelope: Envelope) -> OutgoingTransaction:
+        if self.limits.messages is not None and self.sent >= self.limits.messages:
+            reason = "the server takes no more messages in this session"
+            failure = TransactionRefused(reason, Reply(452, "4.5.3", reason))
+            failure.outcomes = tuple(Outcome(recipient, failure.verdict) for recipient in envelope.recipients)
+            raise failure
+        self.sent += 1
+        self._domains.update(recipient.domain.lower() for recipient in envelope.recipients)
+        server = Server(self.extensions, self.hop, self.verified, self._lmtp)
+        return OutgoingTransaction(self._channel, self._timeouts, server, envelope)

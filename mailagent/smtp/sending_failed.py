@@ -1,4 +1,9 @@
-"""Why a message could not be sent: one exception, and special cases of it."""
+"""Why a message could not be sent: one exception, and special cases of it.
+
+Two things to tell apart, for who decides about a bounce. Where there are C{outcomes}, they are to be believed, and
+those of L{TransactionRefused} may be final. A failure without, be it L{NoSession} or any other, says nothing about the
+message, even where the server's reply is a 5yz: another server may be tried, and L{SendingFailed.deferral} tells of it.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +31,37 @@ class SendingFailed(Exception):
         """The reply that recipients without one of their own get; a local one where the server gave none."""
         return self.reply or Reply(451, "4.4.2", self.reason)
 
+    @property
+    def deferral(self) -> Reply:
+        """What recipients get where this says nothing about their message: L{verdict}, never permanent."""
+        verdict = self.verdict
+        if not verdict.permanent:
+            return verdict
+        return Reply(451, f"4{verdict.status[1:]}" if verdict.status else "4.3.0", self.reason)
 
-class Unreachable(SendingFailed):
+
+class TransactionRefused(SendingFailed):
+    """This message cannot go this way: the server refuses its sender, or cannot take such a message (our word then).
+
+    The session stands, and may take another message.
+    """
+
+
+class NoSession(SendingFailed):
+    """The server is not there, does not want us, or is not one to talk to."""
+
+
+class Unreachable(NoSession):
     """No connection came about."""
 
     @property
     def verdict(self) -> Reply:
         """See L{SendingFailed.verdict}."""
         return Reply(451, "4.4.1", self.reason)
+
+
+class GreetingRefused(NoSession):
+    """The server refuses the connection, or our greeting."""
 
 
 class ProtocolError(SendingFailed):
@@ -45,7 +73,7 @@ class ProtocolError(SendingFailed):
         return Reply(451, "4.5.0", self.reason)
 
 
-class NotSecure(SendingFailed):
+class NotSecure(NoSession):
     """There is no TLS where it was asked for, or the server at its other end is not the one that was meant."""
 
     @property
@@ -54,7 +82,11 @@ class NotSecure(SendingFailed):
         return self.reply or Reply(451, "4.7.5", self.reason)
 
 
-class LoginFailed(SendingFailed):
+class HandshakeBroken(NoSession):
+    """The connection went, or time was up, in the midst of the TLS handshake: no word on why."""
+
+
+class LoginFailed(NoSession):
     """The server does not let us in: it refuses the login (C{reply} then), or knows no way to log in that we know."""
 
     @property

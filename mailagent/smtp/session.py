@@ -1,7 +1,7 @@
 """The server's side of one SMTP connection.
 
 What is not a legal command in its state changes nothing (L{mailagent.smtp.verbs}); content never becomes commands,
-whatever is wrong with it (L{mailagent.smtp.content}). Order, bounds and replies are L{mailagent.smtp.exchange}'s.
+whatever is wrong with it (L{mailagent.smtp.content}). Order, bounds and replies are L{mailagent.smtp.server_channel}'s.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.internet.defer import maybeDeferred
 from twisted.mail import smtp
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailagent import log as events
@@ -23,11 +24,11 @@ from mailagent.smtp.command_buffer import CommandBuffer
 from mailagent.smtp.grammar import SyntaxFault
 from mailagent.smtp.parameters import mail_parameters, rcpt_parameters
 from mailagent.smtp.paths import Path
-from mailagent.smtp.peer import Peer, tls_phrase
+from mailagent.smtp.peer import Peer, tls_phrase, user_id
 from mailagent.smtp.proxied import Proxies
 from mailagent.smtp.session_auth import SessionAuth
 from mailagent.smtp.transfer import Transfer
-from mailagent.smtp.verbs import BARE_VERBS, LAST_IN_GROUP, State, Verb, illegal
+from mailagent.smtp.verbs import BARE_VERBS, LAST_IN_GROUP, NO_RECIPIENTS, NO_RECIPIENTS_LMTP, State, Verb, illegal
 
 
 @implementer(ISessionFacts)
@@ -39,7 +40,7 @@ class Session(SessionAuth, Transfer):
     C{greeting()}, C{extensions()}, C{validateFrom()}, C{validateTo()}, C{receivedHeader()}, C{sendCode()},
     C{callLater()}. Any C{IMessageDelivery} and C{IMessage} work here; one that provides
     L{mailagent.interfaces.IStreamedMessage} works faster. C{extensions()} decides which parameters are taken: where it
-    has C{DSN} or C{REQUIRETLS}, which it has not by itself, theirs reach the delivery in L{Path.parameters}.
+    has C{DSN} or C{REQUIRETLS} (see C{reports}), theirs reach the delivery in L{Path.parameters}.
 
     @ivar limits: what one client may ask for.
     @ivar role: what the listener is for.
@@ -49,8 +50,11 @@ class Session(SessionAuth, Transfer):
     @ivar seconds: tells the time, in seconds from some moment.
     @ivar ended: called with the session when its connection is gone.
     @ivar authentication: what logins are checked with; C{None} where there are none.
+    @ivar reports: whether the delivery sends reports (RFC 3461) and minds RFC 8689; then both are offered, the latter
+        inside TLS.
     """
 
+    reports = False
     xclients = Proxies([])
 
     def __init__(self, chal: Any = None, contextFactory: Any = None) -> None:
@@ -62,10 +66,13 @@ class Session(SessionAuth, Transfer):
     def client(self) -> Client:
         """Who is at the other end, as of now (L{ISessionFacts})."""
         tls = tls_phrase(self.transport)
-        protocol = "UTF8SMTP" if self._parameters.utf8 else "ESMTP" if self._extended else "SMTP"
+        base = "LMTP" if self.role.lmtp else "ESMTP" if self._extended else "SMTP"
+        protocol = f"UTF8{base.removeprefix('E')}" if self._parameters.utf8 else base
         if self._extended:
             protocol += ("S" if tls else "") + ("A" if self.login_name else "")
-        return Client(self.peer.address, self._helo_name.decode("ascii", "replace"), protocol, tls, self.login_name)
+        name = self._helo_name.decode("ascii", "replace")
+        user = user_id(self.transport) if self.role.knows_users else None
+        return Client(self.peer.address, name, protocol, tls, self.login_name, user)
 
     @property
     def _helo_pair(self) -> tuple[bytes | None, bytes]:
@@ -73,8 +80,6 @@ class Session(SessionAuth, Transfer):
         return self._helo_name or None, self.peer.address.encode()
 
     def _command(self, line: bytes) -> None:
-        if self._takes_response(line):
-            return
         command = grammar.parse_command(line)
         verb = command.verb
         if verb is None:
@@ -99,10 +104,15 @@ class Session(SessionAuth, Transfer):
     def _refusal(self, verb: Verb) -> Reply | None:
         """Why C{verb} may not come now: the listener's role is asked first, then the state."""
         refusal = self.role.refusal(verb, encrypted=self.confidential, authenticated=self.authenticated)
-        return refusal or illegal(self._state, verb)
+        refusal = refusal or illegal(self._state, verb)
+        return NO_RECIPIENTS_LMTP if refusal is NO_RECIPIENTS and self.role.lmtp else refusal
+
+    @property
+    def _answers_each(self) -> bool:
+        return self.role.lmtp
 
     def _must_wait(self, verb: Verb) -> bool:
-        greeting = verb in (Verb.HELO, Verb.EHLO) and not self.limits.pipelined_greeting
+        greeting = verb in (Verb.HELO, Verb.EHLO, Verb.LHLO) and not self.limits.pipelined_greeting
         return greeting or verb in LAST_IN_GROUP
 
     # Commands without a decision
@@ -115,6 +125,10 @@ class Session(SessionAuth, Transfer):
         name = self._greet(rest, extended=True)
         extensions = self.listExtensions().decode("ascii")
         self._send(Reply(250, "", f"{self.host.decode('ascii')} greets {name}\n{extensions}"))
+
+    def do_LHLO(self, rest: bytes) -> None:
+        """RFC 2033 section 4.1; only an LMTP listener's role lets it through."""
+        self.do_EHLO(rest)
 
     def _greet(self, rest: bytes, extended: bool) -> str:
         name = grammar.parse_helo(rest)
@@ -139,6 +153,10 @@ class Session(SessionAuth, Transfer):
             b"CHUNKING": None,
             b"LIMITS": [b"RCPTMAX=%d" % self.limits.recipients],
         }
+        if self.reports:
+            offered[b"DSN"] = None
+            if self.encrypted:
+                offered[b"REQUIRETLS"] = None
         if self.canStartTLS and not self.encrypted:
             offered[b"STARTTLS"] = None
         if self._may_xclient:
@@ -173,7 +191,7 @@ class Session(SessionAuth, Transfer):
         self._reply(Reply(214, "2.0.0", f"Syntax: {verbs[0].value}") if verbs else replies.NO_SUCH_TOPIC)
 
     def _implemented(self) -> list[Verb]:
-        absent = {Verb.EXPN}
+        absent = {Verb.EXPN, *(verb for verb in Verb if self.role.unknown(verb))}
         if not self._login_mechanisms:
             absent.add(Verb.AUTH)
         if not self.canStartTLS:
@@ -194,7 +212,11 @@ class Session(SessionAuth, Transfer):
         self._input = CommandBuffer()
         self._start_over()
         self.startedTLS = True
-        self.transport.startTLS(self.ctx)
+        try:
+            self.transport.startTLS(self.ctx)
+        except Exception as error:
+            events.ERROR(self._log, what="starting TLS", reason=repr(error))
+            self._break_off(Failure())
 
     def do_XCLIENT(self, rest: bytes) -> None:
         """Postfix's C{XCLIENT_README}: a proxy tells who its client is."""

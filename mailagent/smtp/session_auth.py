@@ -15,14 +15,14 @@ from twisted.mail.interfaces import IMessageDeliveryFactory
 
 from mailagent.envelope.reply import Reply
 from mailagent.smtp import grammar, replies
-from mailagent.smtp.command_buffer import LineFault
-from mailagent.smtp.exchange import Exchange
+from mailagent.smtp.command_buffer import MAX_RESPONSE_LINE, LineFault
 from mailagent.smtp.grammar import SyntaxFault
 from mailagent.smtp.login import Authentication, Login
 from mailagent.smtp.role import MX
+from mailagent.smtp.server_channel import ServerChannel
 
 
-class SessionAuth(Exchange):
+class SessionAuth(ServerChannel):
     """The part of a session that knows of logins.
 
     @ivar role: what the listener is for.
@@ -72,11 +72,24 @@ class SessionAuth(Exchange):
         self._login = login = Login(self.authentication, self.peer)
         self._go_on_with_login(lambda response: login.begin(mechanism, response), initial)
 
-    def _takes_response(self, line: bytes) -> bool:
-        """Take the line if it is the answer to a challenge, whatever it looks like."""
-        if self._login is None or not self._login.expects_response:
+    @property
+    def _awaits_response(self) -> bool:
+        return self._login is not None and self._login.expects_response
+
+    @property
+    def _longest_line(self) -> int:
+        return MAX_RESPONSE_LINE if self._awaits_response else super()._longest_line
+
+    def _takes_response(self, line: bytes | LineFault) -> bool:
+        """Take the line if a challenge is out, to which it is the answer."""
+        if self._login is None or not self._awaits_response:
             return False
-        self._go_on_with_login(self._login.respond, line)
+        if isinstance(line, LineFault):
+            self._login.give_up()
+            too_long = line in (LineFault.TOO_LONG, LineFault.FLOOD)
+            self._refuse("AUTH", replies.RESPONSE_TOO_LONG if too_long else replies.MALFORMED_RESPONSE)
+        else:
+            self._go_on_with_login(self._login.respond, line)
         return True
 
     def _go_on_with_login(self, step: Callable[[Any], Deferred[Reply]], response: bytes | None) -> None:
@@ -87,6 +100,7 @@ class SessionAuth(Exchange):
             self._decide(step(response), self._login_answered)
 
     def _login_answered(self, reply: Reply) -> None:
+        self._take_login()
         if len(self._input):
             self._close(replies.OUT_OF_STEP)
         elif reply.code == 421:
@@ -94,10 +108,9 @@ class SessionAuth(Exchange):
         elif not reply.positive:
             self._refuse("AUTH", reply)
         else:
-            self._take_login()
             self._reply(reply)
-            if self._over:  # the client has gone meanwhile: the login ends like any other
-                self._log_out()
+        if self._over:  # now, or the client has gone meanwhile: the login ends like any other
+            self._log_out()
 
     def _take_login(self) -> None:
         if self._login is None or self._login.avatar is None:
@@ -118,11 +131,3 @@ class SessionAuth(Exchange):
         if self._onLogout:
             self._onLogout()
             self._onLogout = None
-
-    def _line_fault(self, fault: LineFault) -> None:
-        if self._login is None or not self._login.expects_response:
-            super()._line_fault(fault)
-            return
-        self._login.give_up()
-        too_long = fault in (LineFault.TOO_LONG, LineFault.FLOOD)
-        self._refuse("AUTH", replies.RESPONSE_TOO_LONG if too_long else replies.MALFORMED_RESPONSE)

@@ -7,7 +7,7 @@ under way are then out of order (503) and thrown away.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.mail import smtp
@@ -18,15 +18,15 @@ from mailagent.envelope.reply import Reply
 from mailagent.interfaces import IStreamedMessage
 from mailagent.smtp import grammar, replies
 from mailagent.smtp.content import ChunkDecoder, ContentDecoder
-from mailagent.smtp.exchange import Chunk, Exchange
 from mailagent.smtp.grammar import SyntaxFault
 from mailagent.smtp.incoming import IncomingMessage
 from mailagent.smtp.parameters import MailParameters
+from mailagent.smtp.server_channel import Chunk, ServerChannel
 from mailagent.smtp.verbs import State, Verb, illegal
 
 
-class Transfer(Exchange):
-    """An exchange that has a state, a transaction, and ways for the content to come in."""
+class Transfer(ServerChannel):
+    """A channel that has a state, a transaction, and ways for the content to come in."""
 
     def __init__(self, chal: Any = None, contextFactory: Any = None) -> None:
         super().__init__(chal, contextFactory)
@@ -51,6 +51,11 @@ class Transfer(Exchange):
         """Why C{verb} may not come now; C{None} where it may."""
         return illegal(self._state, verb)
 
+    @property
+    def _answers_each(self) -> bool:
+        """Whether the end of the content is answered for each recipient (LMTP)."""
+        return False
+
     def do_DATA(self, rest: bytes) -> None:
         refusal = self._open_content(ContentDecoder())
         if refusal is not None:
@@ -73,6 +78,8 @@ class Transfer(Exchange):
         self._chunk = Chunk(length, last, refusal)
         if refusal is None and self._incoming is None:
             self._chunk.refusal = self._open_content(ChunkDecoder())
+            if self._chunk.refusal is not None and last and self._answers_each:
+                self._close(replies.BROKEN)  # so many replies are due, and the recipients are forgotten
         if self._incoming is not None and self._chunk.refusal is None:
             self._state = State.CHUNKS
 
@@ -89,7 +96,7 @@ class Transfer(Exchange):
             IncomingMessage(messages, self.limits).abandon()
             self._reset()
             return self._reply_for(Failure())
-        self._incoming = IncomingMessage(messages, self.limits, decoder)
+        self._incoming = IncomingMessage(messages, self.limits, decoder, self._answers_each)
         return None
 
     def _message(self, user: smtp.User, make_message: Callable[[], Any]) -> Any:
@@ -113,15 +120,16 @@ class Transfer(Exchange):
             self._incoming = None
             self._decide(incoming.finish(), self._content_taken)
         elif incoming.refusal is not None:
-            self._content_taken(incoming.refusal)
+            self._content_taken([incoming.refusal])
         else:
             self._reply(Reply(250, "2.0.0", f"{chunk.length} octets received"))
 
-    def _content_taken(self, reply: Reply) -> None:
+    def _content_taken(self, answers: Sequence[Reply]) -> None:
         self._reset()
-        if reply.permanent:
-            events.COMMAND_REFUSED(self._log, peer=str(self.peer), command="content", reply=str(reply))
-        self._reply(reply)
+        for reply in answers:
+            if reply.permanent:
+                events.COMMAND_REFUSED(self._log, peer=str(self.peer), command="content", reply=str(reply))
+            self._reply(reply)
 
     def _reset(self) -> None:
         """Forget the transaction, if there is one."""

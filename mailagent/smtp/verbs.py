@@ -3,7 +3,7 @@
 A session is in one of five states:
 
   1. C{START}: the banner is out, the client has not said who it is (also after STARTTLS);
-  2. C{GREETED}: HELO or EHLO was taken; no transaction is open;
+  2. C{GREETED}: HELO, EHLO or (RFC 2033) LHLO was taken; no transaction is open;
   3. C{MAIL}: a transaction is open: a reverse-path, no recipient yet;
   4. C{RCPT}: at least one recipient was accepted;
   5. C{CHUNKS}: a part of the message came by BDAT, its last one not yet.
@@ -25,6 +25,7 @@ class Verb(enum.Enum):
 
     HELO = "HELO hostname"
     EHLO = "EHLO hostname"
+    LHLO = "LHLO hostname"
     MAIL = "MAIL FROM:<address> [SIZE=octets] [BODY=8BITMIME] [SMTPUTF8]"
     RCPT = "RCPT TO:<address>"
     DATA = "DATA"
@@ -55,13 +56,15 @@ class State(enum.Enum):
         return self in (State.MAIL, State.RCPT, State.CHUNKS)
 
 
-_NO_HELO = Reply(503, "5.5.1", "Say HELO or EHLO first")
+_NO_HELO = Reply(503, "5.5.1", "Say hello first (HELO, EHLO; with LMTP, LHLO)")
 _NO_MAIL = Reply(503, "5.5.1", "MAIL must come first")
 _NESTED = Reply(503, "5.5.1", "A transaction is open already; end it or RSET")
 _CHUNKS = Reply(503, "5.5.1", "The message is coming in chunks; send the rest with BDAT, or RSET")
-_NO_RCPT = Reply(554, "5.5.1", "No valid recipients")
+NO_RECIPIENTS = Reply(554, "5.5.1", "No valid recipients")
+#: The same in LMTP (RFC 2033 section 4.2).
+NO_RECIPIENTS_LMTP = Reply(503, "5.5.1", "No valid recipients")
 
-_MESSAGE = {State.START: _NO_HELO, State.GREETED: _NO_MAIL, State.MAIL: _NO_RCPT}
+_MESSAGE = {State.START: _NO_HELO, State.GREETED: _NO_MAIL, State.MAIL: NO_RECIPIENTS}
 _BETWEEN_TRANSACTIONS = {
     State.START: _NO_HELO,
     State.MAIL: _NESTED,

@@ -44,6 +44,12 @@ def test_a_state_directory_can_be_named(sent: list[tuple[int, int]], tmp_path: P
     assert len(sent) == 1
 
 
+def test_a_configuration_that_is_named_is_checked_whatever_the_state_directory(sent: list[tuple[int, int]]) -> None:
+    Path("other.toml").write_text("nonsense")
+    assert run("--state", "state", "--config", "other.toml").exit_code == 1
+    assert sent == []
+
+
 def test_without_a_server_it_says_so(sent: list[tuple[int, int]], tmp_path: Path) -> None:
     result = run("--state", "other")
     assert result.exit_code == 1

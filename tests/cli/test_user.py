@@ -69,6 +69,23 @@ def test_at_a_terminal_the_password_is_typed_twice_and_not_shown(users: Path) ->
     assert checks(users, "ann", b"secret")
 
 
+def test_a_password_that_is_typed_must_be_utf_8(users: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mailagent.cli.user.sys", Typist())
+    monkeypatch.setattr("click.prompt", lambda *_, **__: "pass\udcffword")  # as Python takes octets that are not
+    done = run(users, "add", "ann")
+    assert (done.exit_code, done.stderr) == (1, "Error: the password is not UTF-8\n")
+
+
+class Typist:
+    """Stands in for C{sys}: there is a terminal."""
+
+    def __init__(self) -> None:
+        self.stdin = self
+
+    def isatty(self) -> bool:
+        return True
+
+
 def test_a_password_is_changed_and_other_lines_stay(users: Path) -> None:
     users.write_text(f"# mine\nann:{ARGON2}:1:1::::x=y\nbob:{ARGON2}\n")
     assert run(users, "passwd", "ANN", input="secret\n").exit_code == 0

@@ -3,22 +3,84 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 
 from mailagent.compose.account import MAX_PASSWORD, Account, NoPassword, password_by, password_in
+from mailagent.envelope.reply import Reply
 from mailagent.smtp.client_auth import Login
+from mailagent.smtp.sending_failed import LoginFailed
+
+WRONG = LoginFailed("the server refuses the login: 535 5.7.8 Wrong", Reply(535, "5.7.8", "Wrong"))
+NOT_NOW = LoginFailed("the server refuses the login: 454 4.7.0 Later", Reply(454, "4.7.0", "Later"))
+NO_WAY = LoginFailed("the server offers no way to log in that is known here")
+
+
+class Server:
+    """Lets in by one password, and refuses all others with C{refusal}.
+
+    @ivar tried: the passwords.
+    """
+
+    def __init__(self, password: str, refusal: LoginFailed = WRONG) -> None:
+        self.password, self.refusal = password, refusal
+        self.tried: list[str] = []
+
+    async def session(self, login: Login) -> Login:
+        self.tried.append(login.password)
+        if login.password != self.password:
+            raise self.refusal
+        return login
+
+
+def account(*answers: str, asking: int = 1, told: list[str] | None = None) -> Account:
+    """Of somebody who gives these answers."""
+    turn, told = iter(answers), [] if told is None else told
+    return Account("ann", lambda: succeed(next(turn)), lambda call: succeed(call()), asking, told.append)
+
+
+def session(account: Account, server: Server) -> Login:
+    results: list[Any] = []
+    Deferred.fromCoroutine(account.session(server.session)).addBoth(results.append)
+    (result,) = results
+    if isinstance(result, Failure):
+        result.raiseException()
+    return cast(Login, result)
 
 
 def test_a_password_is_asked_for_once() -> None:
-    answers = ["secret"]
-    logins: list[Login] = []
-    account = Account("ann", lambda: succeed(answers.pop()), lambda call: succeed(call()))
+    ann = account("secret")
     for _ in range(2):
-        Deferred.fromCoroutine(account.login()).addCallback(logins.append)
-    assert [(login.user, login.password) for login in logins] == [("ann", "secret")] * 2
-    assert "secret" not in repr(account)
+        login = session(ann, Server("secret"))
+        assert (login.user, login.password) == ("ann", "secret")
+    assert "secret" not in repr(ann)
+
+
+def test_a_wrong_password_is_told_and_asked_for_again_and_the_right_one_stays() -> None:
+    server, told = Server("secret"), list[str]()
+    ann = account("sceret", "secret", asking=3, told=told)
+    assert [session(ann, server).password for _ in range(2)] == ["secret"] * 2
+    assert server.tried == ["sceret", "secret", "secret"]
+    assert told == ["the server refuses the login: 535 5.7.8 Wrong"]
+
+
+@pytest.mark.parametrize("asking", [1, 3])
+def test_a_password_is_not_asked_for_without_end(asking: int) -> None:
+    server = Server("secret")
+    with pytest.raises(LoginFailed):
+        session(account(*"abcdef", asking=asking), server)
+    assert server.tried == list("abcdef")[:asking]
+
+
+@pytest.mark.parametrize("refusal", [NOT_NOW, NO_WAY])
+def test_another_password_is_no_remedy_for_another_refusal(refusal: LoginFailed) -> None:
+    server = Server("secret", refusal)
+    with pytest.raises(LoginFailed):
+        session(account("a", "secret", asking=3), server)
+    assert server.tried == ["a"]
 
 
 @pytest.mark.parametrize("content", ["s\xe9same", "s\xe9same\n", "s\xe9same\r\n", "s\xe9same\nuser: ann\n"])

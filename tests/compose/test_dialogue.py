@@ -21,8 +21,9 @@ from mailagent.compose import exit_status
 from mailagent.compose.address_book import AddressBook
 from mailagent.compose.attachment import Attachment
 from mailagent.compose.correspondent import parse_correspondent, parse_correspondents
-from mailagent.compose.dialogue import Dialogue, Given
+from mailagent.compose.dialogue import Dialogue
 from mailagent.compose.draft_folder import DraftFolder
+from mailagent.compose.given import Given
 from mailagent.compose.prompt import Cancelled, Interrupted, IPrompter
 from mailagent.compose.resume import read_draft
 from mailagent.compose.submit import Submission
@@ -83,20 +84,28 @@ class Person:
     """Gives the answers in turn; one that is an exception instead of an answer, or a Deferred of either.
 
     @ivar asked: the labels.
+    @ivar found: what was there to begin with, for each.
     """
 
     def __init__(self, *answers: str | Exception | Deferred[str]) -> None:
         self.answers = list(answers)
         self.asked: list[str] = []
+        self.found: list[str] = []
 
-    def ask(self, label: str) -> Deferred[str]:
+    def ask(self, label: str, typed: str = "") -> Deferred[str]:
         self.asked.append(label)
+        self.found.append(typed)
         answer = self.answers.pop(0)
         if isinstance(answer, Deferred):
             return answer
         return fail(answer) if isinstance(answer, Exception) else succeed(answer)
 
-    ask_recipients = ask_password = compose = ask
+    ask_recipients = ask
+
+    def ask_password(self, label: str) -> Deferred[str]:
+        return self.ask(label)
+
+    compose = ask_password
 
 
 @attrs.define
@@ -195,6 +204,12 @@ def test_a_refused_recipient_is_shown_and_can_be_corrected_before_the_text(tmp_p
     assert [who.local for who in server.envelope.recipients] == ["ann", "bob"]
 
 
+def test_a_refused_recipient_and_its_name_are_there_to_be_corrected(tmp_path: Path) -> None:
+    person = Person("bob@a.b, Ann <nobody@a.b>", "Ann <ann@a.b", "Ann <ann@a.b>", "", "")
+    assert talk(tmp_path, Server({"nobody": UNKNOWN}), person).status == 0
+    assert person.found == ["", "Ann <nobody@a.b>", "Ann <ann@a.b", "", ""]
+
+
 def test_the_only_recipient_left_out_asks_for_another(tmp_path: Path) -> None:
     person = Person("nobody@example.org", "", "ann@example.org", "", "")
     assert talk(tmp_path, Server({"nobody": UNKNOWN}), person).status == 0
@@ -230,6 +245,16 @@ def test_who_gives_up_sends_nothing(tmp_path: Path, answers: tuple[str, ...]) ->
     assert told.out.endswith("Cancelled: nothing was sent.\n")
     assert server.messages == []
     assert told.drafts == []
+
+
+def test_who_gives_up_the_password_when_the_text_is_written_still_has_the_text(tmp_path: Path) -> None:
+    class Locked(Server):
+        async def submit(self, envelope: Envelope, content: Iterable[bytes]) -> tuple[Outcome, ...]:
+            raise Cancelled  # as the connection asked for the password, in vain
+
+    told = talk(tmp_path, Locked(), Person("ann@example.org", "Hello", "text\n"))
+    assert (told.status, told.out) == (exit_status.CANCELLED, "Cancelled: nothing was sent.\n")
+    assert told.draft.get_content() == "text\n"
 
 
 # Nobody to ask

@@ -91,6 +91,13 @@ def test_a_recipient_is_replaced_wherever_it_stands() -> None:
     assert (draft.to, draft.cc, draft.bcc) == ((CAT, EVE), (BOB,), (CAT, EVE))
 
 
+def test_a_recipient_is_found_with_its_name() -> None:
+    named = attrs.evolve(CAT, name="Cat")
+    assert attrs.evolve(DRAFT, bcc=(named,)).correspondent(CAT.address) == named
+    with pytest.raises(KeyError):
+        DRAFT.correspondent(EVE.address)
+
+
 @given(
     CORRESPONDENTS,
     st.lists(CORRESPONDENTS, max_size=4),

@@ -20,7 +20,7 @@ from tests.compose.terminal import CTRL_C, CTRL_D, ENTER
 
 EARLIER = parse_correspondents("Ann Example <ann@example.org>; bob@example.org")
 PATIENCE = 20.0  # seconds, for what takes milliseconds
-ESCAPE, UP = "\x1b", "\x1b[A"
+ESCAPE, UP, ERASE_LINE = "\x1b", "\x1b[A", "\x15"
 
 
 class Reactor:
@@ -111,6 +111,15 @@ def test_earlier_recipients_are_completed_and_called_back(desk: Desk) -> None:
     assert ask("x@example.org; exam\t", ENTER) == "x@example.org; Ann Example <ann@example.org>"
     assert ask(UP, UP, UP, ENTER) == "Ann Example <ann@example.org>"
     assert desk.ask("\t", ENTER) != "bob@example.org"
+
+
+def test_what_is_there_to_begin_with_can_be_corrected_and_is_gone_the_next_time(desk: Desk) -> None:
+    def ask(typed: str, *keys: str) -> Any:
+        return desk._prompted(desk.prompter.ask_recipients("Instead: ", typed), "Instead:", keys)
+
+    assert ask("ann@example.com", "\x7f" * 3, "org", ENTER) == "ann@example.org"
+    assert ask("ann@example.com", ERASE_LINE, ENTER) == ""
+    assert ask("", ENTER) == ""
 
 
 def test_a_password_is_neither_shown_nor_remembered(desk: Desk) -> None:

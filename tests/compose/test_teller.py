@@ -40,6 +40,14 @@ def test_a_pipe_gets_a_line_a_recipient_without_colour() -> None:
     assert err.getvalue() == "Oh\\n\n"
 
 
+def test_a_hint_is_for_a_terminal_alone(terminal: io.StringIO) -> None:
+    out, err = io.StringIO(), io.StringIO()
+    Teller(out, err).hint("Waiting")
+    assert (out.getvalue(), err.getvalue()) == ("", "")
+    TerminalTeller(terminal).hint("Waiting\x1b \u2026")
+    assert "Waiting\\x1b \u2026" in terminal.getvalue()
+
+
 def test_a_terminal_gets_a_table_in_colour(terminal: io.StringIO) -> None:
     plain_or_terminal(terminal, terminal, terminal).show(OUTCOMES)
     shown = terminal.getvalue()

@@ -139,3 +139,59 @@ def test_one_host_has_one_certificate() -> None:
     pair = '{ certificate = "c.pem", key = "k.pem" }'
     wrong = problems(WHITELIST + f'[tls.hosts]\n"a.example" = {pair}\n"A.example" = {pair}')
     assert wrong == {'tls.hosts."A.example"': '"A.example" is the same host as "a.example"'}
+
+
+ALIASES = WHITELIST + "[whitelist.aliases]\n"
+
+
+def test_an_alias_may_lead_to_addresses() -> None:
+    config(
+        ALIASES
+        + 'x = ["ann", "a@elsewhere.example", "bob+tag@example.org", "y@example.org"]\ny = "a@elsewhere.example"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("aliases", "wrong"),
+    [
+        ('x = "x@example.org"', {"x": "leads in a circle: x@example.org → x@example.org"}),
+        (
+            'x = ["ann", "Y+tag@example.org"]\ny = "x@example.org"',
+            {
+                "x": "leads in a circle: x@example.org → y@example.org → x@example.org",
+                "y": "leads in a circle: y@example.org → x@example.org → y@example.org",
+            },
+        ),
+        ('x = "nobody@example.org"', {"x": "nobody gets mail for nobody@example.org"}),
+        ('x = ["ann", ""]', {"x[1]": "expected a target"}),
+        ('x = "a b@elsewhere.example"', {"x": "expected a target"}),
+        ('x = "@elsewhere.example"', {"x": "expected a target"}),
+        ('x = "a@[192.0.2.1]"', {"x": "expected a target"}),
+    ],
+)
+def test_an_alias_that_leads_nowhere_or_in_a_circle_is_an_error(aliases: str, wrong: dict[str, str]) -> None:
+    found = problems(ALIASES + aliases)
+    assert set(found) == {f"whitelist.aliases.{name}" for name in wrong}
+    assert all(found[f"whitelist.aliases.{name}"].startswith(text) for name, text in wrong.items())
+
+
+def test_a_catch_all_that_leads_back_to_itself_is_an_error() -> None:
+    assert problems(WHITELIST + 'catch_all = "x@example.org"') == {
+        "whitelist.catch_all": "leads in a circle: x@example.org → x@example.org"
+    }
+
+
+def chain(length: int) -> str:
+    return "".join(f'a{at} = "a{at + 1}@example.org"\n' for at in range(length)) + f'a{length} = "ann"'
+
+
+def test_aliases_lead_through_ten_others_at_most() -> None:
+    config(ALIASES + chain(10))
+    assert problems(ALIASES + chain(11)) == {"whitelist.aliases.a0": "leads through more than 10 aliases"}
+
+
+def test_an_alias_leads_to_a_thousand_targets_at_most_counted_along_every_way() -> None:
+    many = ", ".join(f'"a{at}@elsewhere.example"' for at in range(500))
+    config(ALIASES + f'all = ["x@example.org", "x@example.org"]\nx = [{many}]')
+    wrong = problems(ALIASES + f'all = ["x@example.org", "x@example.org", "ann"]\nx = [{many}]')
+    assert wrong == {"whitelist.aliases.all": "leads to more than 1000 targets"}

@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from mailagent.config.problems import Path, dotted, one_of, shown
+from mailagent.config.problems import KeyPath, dotted, one_of, shown
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from mailagent.config.problems import Path, dotted, one_of, shown
         (("hosts", ""), 'hosts.""'),
     ],
 )
-def test_a_path_is_written_as_toml_writes_keys(path: Path, text: str) -> None:
+def test_a_path_is_written_as_toml_writes_keys(path: KeyPath, text: str) -> None:
     assert dotted(path) == text
 
 

@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from mailagent.config import Overrides, load
+from mailagent.config.outbound import QueueSettings, RelaySettings, RouteSettings
 from mailagent.config.reference import reference
 from mailagent.config.schema import (
     AuthSettings,
@@ -34,6 +35,9 @@ CLASSES = [
     DirectorySettings,
     AuthSettings,
     SubmissionSettings,
+    QueueSettings,
+    RelaySettings,
+    RouteSettings,
 ]
 
 

@@ -49,7 +49,8 @@ def test_every_setting_can_be_set() -> None:
         """
     )
     assert made.hostname == "mx.example.org"
-    assert made.whitelist.catch_all == made.whitelist.postmaster == "ann"
+    assert made.whitelist.catch_all == "ann"
+    assert made.whitelist.postmaster == "ann"
     assert made.hosts["b.example"].aliases == {"sales": ("bob", "cy"), "info": ("bob",)}  # type: ignore[index]
     assert made.mailboxes.path == "/srv/mail"
     assert [listener.endpoint for listener in made.listen] == ["tcp:25", "tcp6:25"]
@@ -68,7 +69,7 @@ def test_an_unknown_key_that_resembles_nothing_is_told_with_all_that_are_allowed
     assert problems(WHITELIST + "[zzz]") == {
         "zzz": (
             "unknown key; allowed here: hostname, whitelist, hosts, mailboxes, state, listen, tls, limits, directory, "
-            "auth, submission"
+            "auth, submission, queue, relay, routes"
         )
     }
 
@@ -87,8 +88,8 @@ def test_where_the_configuration_came_from_is_no_setting() -> None:
         ("hosts.\"example.net\" = true", 'hosts."example.net"', "expected a table, found true"),
         ("listen = \"tcp:25\"", "listen", "expected a list, found \"tcp:25\""),
         ("listen = [\"tcp:25\"]", "listen[0]", "expected a table, found \"tcp:25\""),
-        ("whitelist.aliases = { x = 3 }", "whitelist.aliases.x", "expected one of the users, or a list of them"),
-        ("whitelist.aliases = { x = [3] }", "whitelist.aliases.x[0]", "expected a user's name"),
+        ("whitelist.aliases = { x = 3 }", "whitelist.aliases.x", "expected a user or an address, or a list of them"),
+        ("whitelist.aliases = { x = [3] }", "whitelist.aliases.x[0]", "expected a target"),
         ("whitelist.aliases = []", "whitelist.aliases", "expected a table, found []"),
         ("whitelist.postmaster = 3", "whitelist.postmaster", "expected a user's name"),
         ("limits.recipients = true", "limits.recipients", "expected a count (a whole number, at least 1), found true"),
@@ -108,7 +109,7 @@ def test_an_impossible_value_is_told_with_what_is_allowed() -> None:
     assert wrong == {
         "limits.message_size": 'expected a size (a string such as "25 MiB" or "10 MB", or octets as a whole number; '
         'at least 1), found "25 potatoes"',
-        "listen[0].role": 'expected a role (one of "mx", "submission", "submissions"), found "relay"',
+        "listen[0].role": 'expected a role (one of "mx", "submission", "submissions", "lmtp"), found "relay"',
     }
 
 

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailagent.config.values import KINDS, Kind, count, domain, endpoint, path, role, user_key, user_name
+from mailagent.config.values import (
+    KINDS,
+    Kind,
+    count,
+    destination_parts,
+    domain,
+    endpoint,
+    path,
+    role,
+    user_key,
+    user_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -132,3 +143,16 @@ def test_a_listener_can_only_have_a_role_there_is() -> None:
 def test_reading_a_value_raises_nothing_but_value_error(kind: Kind, value: object) -> None:
     with suppress(ValueError):
         kind.read(value)
+
+
+@pytest.mark.parametrize(
+    ("given", "parts"),
+    [
+        ("mx", ("mx", "", 0)),
+        ("smtp:smart.example:587", ("smtp", "smart.example", 587)),
+        ("lmtp:[2001:db8::1]:24", ("lmtp", "2001:db8::1", 24)),
+        ("lmtp:unix:/run/dovecot/lmtp", ("lmtp", "/run/dovecot/lmtp", 0)),
+    ],
+)
+def test_a_destination_comes_apart(given: str, parts: tuple[str, str, int]) -> None:
+    assert destination_parts(given) == parts

@@ -13,8 +13,8 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from mailagent.directory.users_file import UsersFile
 from mailagent.directory.verifiers import ScramVerifier
 from mailagent.smtp.proxied import Proxies
-from mailagent.smtp.role import ROLES, Role
-from tests.memory_server import STRANGER, Connection, MemoryServer
+from mailagent.smtp.role import LMTP, ROLES, Role
+from tests.memory_server import STRANGER, Connection, MemoryQueue, MemoryServer
 
 FOLDER = Path(__file__).parent
 #: Who may log in where a conversation says "users"; everybody's password is "secret".
@@ -42,7 +42,8 @@ class Turn:
 @attrs.frozen
 class Dialogue:
     """One conversation. C{as_written}: its turns mean something only as they are, each in one segment.
-    C{in_the_clear}: it would be another one after STARTTLS. C{xclient}: the peer may say XCLIENT."""
+    C{in_the_clear}: it would be another one after STARTTLS. C{xclient}: the peer may say XCLIENT. C{queue}: the server
+    has one."""
 
     name: str
     turns: tuple[Turn, ...]
@@ -55,10 +56,17 @@ class Dialogue:
     as_written: bool = False
     in_the_clear: bool = False
     xclient: bool = False
+    queue: bool = False
 
     def server(self, tls: IOpenSSLServerConnectionCreator | None = None) -> MemoryServer:
         """The server that it is held with."""
-        return MemoryServer(users=self.users, role=self.role, tls=tls, **self.limits)
+        queue = MemoryQueue() if self.queue else None
+        return MemoryServer(users=self.users, role=self.role, tls=tls, queue=queue, **self.limits)
+
+    @property
+    def hello(self) -> bytes:
+        """How the client says who it is."""
+        return b"LHLO a\r\n" if self.role is LMTP else b"EHLO a\r\n"
 
     @property
     def timed(self) -> bool:
@@ -115,6 +123,8 @@ def _about(dialogue: Dialogue, line: str) -> Dialogue:
         return attrs.evolve(dialogue, in_the_clear=True)
     if line == "lockstep":
         return attrs.evolve(dialogue, lockstep=True)
+    if line == "queue":
+        return attrs.evolve(dialogue, queue=True)
     if line == "users":
         return attrs.evolve(dialogue, users=USERS)
     if mark == "role":

@@ -77,7 +77,7 @@ def test_over_tls(dialogue: Dialogue, ports: dict[str, int], client_tls: ssl.SSL
     """After STARTTLS a session is as it was at the banner."""
     with socket.create_connection(("127.0.0.1", ports[f"tls:{dialogue.name}"]), DEADLINE) as plain:
         banner, *turns = dialogue.turns
-        for turn in (banner, Turn(b"EHLO a\r\n", ("+250",)), Turn(b"STARTTLS\r\n", ("220 2.0.0",))):
+        for turn in (banner, Turn(dialogue.hello, ("+250",)), Turn(b"STARTTLS\r\n", ("220 2.0.0",))):
             take(dialogue, turn, plain)
         with client_tls.wrap_socket(plain) as connection:
             for turn in turns:

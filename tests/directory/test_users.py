@@ -155,6 +155,25 @@ def test_who_does_not_exist_has_a_salt_that_stays(bench: Bench) -> None:
     assert nobody.stored_key != nobody.salt + nobody.salt
 
 
+def test_a_user_more_changes_nothing_that_is_seen_of_who_does_not_exist(bench: Bench) -> None:
+    """Else an administrator's adding a user would show which names are real: theirs stay as they are."""
+
+    def seen() -> list[tuple[int, bytes]]:
+        return [(record.rounds, record.salt) for record in (bench.users.scram(f"nobody{n}") for n in range(64))]
+
+    file = FILE.adding("bob", attrs.evolve(SCRAM, rounds=5000))
+    bench.write(file)
+    before = seen()
+    assert {rounds for rounds, _ in before} == {4096, 5000}, "none of the kinds gives a name away"
+    file = file.adding("carl", SCRAM).adding("dora", attrs.evolve(SCRAM, rounds=5000))
+    bench.write(file)
+    assert seen() == before
+    bench.write(file.removing("ann").removing("dora"))
+    assert seen() == before
+    bench.write(file.adding("emil", attrs.evolve(SCRAM, rounds=6000)))
+    assert all(new == old or new[0] == 6000 for new, old in zip(seen(), before, strict=True))
+
+
 def test_a_changed_file_is_taken_up_once_a_second_has_gone_by(bench: Bench) -> None:
     with locked(str(bench.path)) as path:
         replace_file(path, bytes(FILE.removing("ann")))

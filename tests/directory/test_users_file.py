@@ -109,6 +109,14 @@ def test_a_dovecot_passwd_file_is_read() -> None:
     assert parsed.find("cat") is None
 
 
+def test_lines_end_as_they_do_for_dovecot() -> None:
+    content = f"# a form\x0cfeed\r\nann:{SCRAM}:::Ann\u2028O'Hara\x85\nbob:{SCRAM}"
+    file = UsersFile.parse(content.encode())
+    assert list(file.users) == ["ann", "bob"]
+    assert bytes(file).decode() == content.replace("\r\n", "\n") + "\n"
+    assert UsersFile.parse(b"").lines == ()
+
+
 def test_all_that_is_wrong_is_told_by_line() -> None:
     text = f"ann:{PENCIL}\nANN:{PENCIL}\nbob\n:{PENCIL}\na b:{PENCIL}\ncat:hunter2\ndan:{PENCIL}::::::addresses=x\n"
     with pytest.raises(BadUsersFile) as caught:

@@ -13,6 +13,7 @@ from zope.interface.verify import verifyObject
 from mailagent.config.structure import build
 from mailagent.directory.whitelist import Whitelist
 from mailagent.envelope.address import Address
+from mailagent.envelope.forward import Forward
 from mailagent.envelope.mailbox import Mailbox
 from mailagent.interfaces import IDirectory, NoSuchHost, NoSuchUser
 
@@ -50,7 +51,14 @@ def to(address: str, directory: Whitelist = DIRECTORY) -> list[str]:
     """Where mail for an address goes, as C{owner path}."""
     local, at, domain = address.rpartition("@")
     recipient = Address(local, domain) if at else Address(address, "")
-    return [f"{mailbox.owner} {mailbox.path}" for mailbox in directory.resolve(recipient)]
+    return [told(target) for target in directory.resolve(recipient)]
+
+
+def told(target: Mailbox | Forward) -> str:
+    """A target as the tests compare it."""
+    if isinstance(target, Mailbox):
+        return f"{target.owner} {target.path}"
+    return f"{target.address} by {target.alias}, {target.owner} hears of it"
 
 
 def test_it_is_a_directory() -> None:
@@ -224,12 +232,12 @@ def test_whatever_an_address_holds_the_answer_is_listed_mailboxes_or_a_refusal(r
         return
     assert found
     assert len(set(found)) == len(found)
-    assert paths(found) <= paths(DIRECTORY.mailboxes())
+    assert {target.path for target in found if isinstance(target, Mailbox)} <= paths(DIRECTORY.mailboxes())
 
 
 @given(st.sampled_from(["user1", "sales", "Müller", "nobody", "postmaster"]), st.text("ab+."))
 def test_case_and_tag_change_nothing(user: str, tag: str) -> None:
-    def found(name: str) -> tuple[Mailbox, ...]:
+    def found(name: str) -> tuple[Mailbox | Forward, ...]:
         try:
             return DIRECTORY.resolve(Address(name, "hostgator.com"))
         except NoSuchUser:
@@ -241,3 +249,45 @@ def test_case_and_tag_change_nothing(user: str, tag: str) -> None:
 def test_an_address_of_absurd_length_is_refused() -> None:
     with pytest.raises(NoSuchUser):
         DIRECTORY.resolve(Address("a" * 257, "own.example"))
+
+
+# Where aliases lead outside
+
+OUTSIDE = whitelist("""
+hostname = "mx.mailagent.example"
+mailboxes = { path = "/mail" }
+whitelist.hosts = ["a.example", "b.example"]
+whitelist.users = ["ann", "bob"]
+whitelist.aliases.Sales = ["ann", "Someone@Elsewhere.example", "someone@elsewhere.example", "sales@own.example"]
+whitelist.aliases.owner-SALES = "bob"
+whitelist.aliases.both = ["ann", "ann@b.example", "sales@a.example", "ANN+tag@a.example"]
+whitelist.aliases.root = "postmaster@mx.mailagent.example"
+
+[hosts."own.example"]
+users = ["cy"]
+aliases = { sales = ["cy", "x@elsewhere.example", "bob@a.example"] }
+catch_all = "all@elsewhere.example"
+""")
+
+
+def test_an_alias_leads_outside_and_its_owner_hears_of_failures() -> None:
+    assert to("sales+tag@b.example", OUTSIDE) == [
+        "ann@b.example /mail/ann",
+        "Someone@Elsewhere.example by Sales@b.example, owner-SALES@b.example hears of it",
+        "someone@elsewhere.example by Sales@b.example, owner-SALES@b.example hears of it",
+        "cy@own.example /mail/own.example/cy",
+        "x@elsewhere.example by sales@own.example, postmaster@own.example hears of it",
+        "bob@a.example /mail/bob",
+    ]
+
+
+def test_an_address_at_one_of_our_hosts_is_looked_up_there_and_each_target_stands_once() -> None:
+    assert to("both@a.example", OUTSIDE)[0] == "ann@a.example /mail/ann"
+    assert to("both@a.example", OUTSIDE)[1:] == to("sales@a.example", OUTSIDE)[1:]
+    assert to("root@a.example", OUTSIDE) == ["ann@a.example /mail/ann"]
+
+
+def test_a_catch_all_leads_outside_by_the_name_that_was_asked_for() -> None:
+    assert to("Whoever@own.example", OUTSIDE) == [
+        "all@elsewhere.example by Whoever@own.example, postmaster@own.example hears of it"
+    ]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from mailagent.smtp.command_buffer import MAX_LINE
+from mailagent.smtp.command_buffer import MAX_RESPONSE_LINE
 from mailagent.smtp.connection import READ_AHEAD
 from mailagent.smtp.content import ContentDecoder
 from mailagent.smtp.grammar import SyntaxFault, parse_command, parse_helo, parse_mail, parse_rcpt
@@ -20,7 +20,7 @@ from tests.memory_server import MemoryServer
 _REPLY_LINE = re.compile(rb"[2345][0-9][0-9][ -][ -~]*\Z")
 _STORED = re.compile(rb"250 2\.0\.0 Stored as (\S+)\r\n")
 #: Octets that may wait in a session that is not waiting for anything itself.
-_MOST_HELD = MAX_LINE + 4
+_MOST_HELD = MAX_RESPONSE_LINE + 4
 
 
 def grammar(octets: bytes) -> None:

@@ -22,7 +22,7 @@ from zope.interface.verify import verifyObject
 from mailagent.envelope.address import Address
 from mailagent.envelope.copy import Copy
 from mailagent.envelope.mailbox import Mailbox
-from mailagent.interfaces import IMailstore, MailboxUnwritable, StorageFailed, StorageFull
+from mailagent.interfaces import Chunks, IMailstore, MailboxUnwritable, StorageFailed, StorageFull
 from mailagent.maildir.files import FileLayer, Files
 from mailagent.maildir.mailstore import Maildirs
 from mailagent.maildir.memory import MemoryFiles, PowerCut, Survival
@@ -45,7 +45,9 @@ def commit(store: Maildirs, *mailboxes: Mailbox, content: bytes = SMALL) -> Base
     body = store.stage(mailboxes[0])
     for start in range(0, len(content), 65536):
         body.write(content[start : start + 65536])
-    return outcome(store.commit(ID, [Copy(mailbox, HEADER) for mailbox in mailboxes], body))
+    committed = outcome(store.commit(ID, [Copy(mailbox, HEADER) for mailbox in mailboxes], body))
+    body.discard()
+    return committed
 
 
 def outcome(done: Deferred[None] | None) -> BaseException | None:
@@ -98,13 +100,37 @@ def test_a_strange_host_name_makes_a_proper_file_name() -> None:
     assert len(name) < 200
 
 
-def test_a_commit_discards_the_body_when_it_succeeds_and_when_it_fails() -> None:
-    for code in (None, errno.EIO):
-        files = memory_maildirs(ANN)
-        if code:
-            files.fail(code, "link")
-        commit(mailstore(files), ANN, content=LARGE)
-        assert files.descriptors == []
+def test_a_body_may_be_committed_again() -> None:
+    files = memory_maildirs(ANN, BOB)
+    store = mailstore(files)
+    body = store.stage(ANN)
+    body.write(LARGE)
+    for mailbox in (ANN, BOB):
+        assert outcome(store.commit(ID, [Copy(mailbox, HEADER)], body)) is None
+    body.discard()
+    assert files.descriptors == []
+    assert [files.content(f"{mailbox.path}/new/{files.names(mailbox.path + '/new')[0]}") for mailbox in (ANN, BOB)] == [
+        HEADER + LARGE
+    ] * 2
+
+
+def test_the_other_store_has_the_last_word() -> None:
+    files = memory_maildirs(ANN)
+    store = mailstore(files)
+    seen: list[bytes] = []
+
+    def last(chunks: Chunks) -> None:
+        seen.append(b"".join(chunks()))
+        seen.append(b"" if files.names("/mail/ann/new") else b"not yet there")
+        raise StorageFailed("no")
+
+    body = store.stage(None)
+    body.write(b"hello")
+    failures: list[Failure] = []
+    store.commit(ID, [Copy(ANN, HEADER)], body, last).addErrback(failures.append)
+    assert [failure.type for failure in failures] == [StorageFailed]
+    assert seen == [b"hello", b""]
+    assert files.names("/mail/ann/new") == []
 
 
 @pytest.mark.parametrize("survival", Survival)

@@ -12,7 +12,7 @@ from mailagent.envelope.copy import Copy
 from mailagent.interfaces import MailboxUnwritable, StorageFailed, StorageFull
 from mailagent.maildir.memory import MemoryFiles, PowerCut, Survival
 from mailagent.maildir.publishing import Entry, Publication
-from mailagent.maildir.staging import Content
+from mailagent.maildir.staging import StagedContent
 from tests.maildir.support import ANN, BOB, CAT, memory_maildirs, prepare
 
 MAILBOXES = (ANN, BOB, CAT)
@@ -25,13 +25,13 @@ ENTRIES = [
 WHOLE = {entry.published: entry.copy.header + BODY for entry in ENTRIES}
 
 
-def new_files() -> tuple[MemoryFiles, Content]:
+def new_files() -> tuple[MemoryFiles, StagedContent]:
     """Three mailboxes, and content half of which is in a file."""
     files = memory_maildirs(*MAILBOXES)
     fd = files.open_anonymous("/mail/ann/tmp")
     files.write(fd, BODY[:9])
     files.calls.clear()
-    return files, Content(files, fd, 9, BODY[9:])
+    return files, StagedContent(files, fd, 9, BODY[9:])
 
 
 def visible(files: MemoryFiles) -> dict[str, bytes]:
@@ -180,7 +180,7 @@ def test_each_directory_is_synced_once_after_the_last_link_and_before_any_name_i
 def test_a_small_copy_costs_no_needless_call() -> None:
     files = memory_maildirs(ANN)
     files.calls.clear()
-    Publication(files, ENTRIES[:1]).run(Content(files, None, 0, BODY))
+    Publication(files, ENTRIES[:1]).run(StagedContent(files, None, 0, BODY))
     assert [call.name for call in files.calls] == [
         *("open_new", "write", "fsync", "close"),
         *("link", "fsync_directory", "unlink"),
@@ -189,5 +189,5 @@ def test_a_small_copy_costs_no_needless_call() -> None:
 
 def test_a_message_without_content_still_has_its_header() -> None:
     files = memory_maildirs(*MAILBOXES)
-    Publication(files, ENTRIES[:1]).run(Content(files, None, 0, b""))
+    Publication(files, ENTRIES[:1]).run(StagedContent(files, None, 0, b""))
     assert visible(files) == {"/mail/ann/new/1": b"Delivered-To: 1\n"}

@@ -17,13 +17,13 @@ from mailagent.interfaces import IStagedBody, MailboxUnwritable, StorageFailed, 
 from mailagent.maildir import staging
 from mailagent.maildir.files import FileLayer
 from mailagent.maildir.memory import MemoryFiles
-from mailagent.maildir.staging import MEMORY_LIMIT, Content, StagedBody
+from mailagent.maildir.staging import MEMORY_LIMIT, StagedBody, StagedContent
 from tests.maildir.support import ANN, Threads, memory_maildirs, run_now
 
 BIG = b"x" * (MEMORY_LIMIT + 1)
 
 
-def joined(content: Content) -> bytes:
+def joined(content: StagedContent) -> bytes:
     return b"".join(content.chunks())
 
 
@@ -308,7 +308,7 @@ def test_a_file_that_became_shorter_is_an_error_not_a_torn_message(files: Memory
     fd = layer.open_anonymous("/mail/ann/tmp")
     layer.write(fd, b"123")
     with pytest.raises(OSError, match="Input/output error"):
-        joined(Content(layer, fd, 4, b"tail"))
+        joined(StagedContent(layer, fd, 4, b"tail"))
 
 
 def test_what_is_in_memory_counts_until_it_is_in_the_file(files: MemoryFiles, threads: Threads) -> None:

@@ -1,7 +1,8 @@
 """Other people's MTAs, Postfix and Exim, each with its own configuration and queue, relaying all there is to one port.
 
-Both insist on STARTTLS; certificates are not looked at. Both run parts of theirs as other users, who must get into
-their directory: pytest's own will not do for root.
+Both insist on STARTTLS. As another server they do not look at the certificate; as a user of a submission listener
+(L{Account}) they verify it and log in. Both run parts of theirs as other users, who must get into their directory:
+pytest's own will not do for root.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import attrs
-import pytest
 
 from tests import programs
 from tests.peers.server import DEADLINE, Server, free_port
@@ -35,11 +35,23 @@ alias_database =
 mynetworks = 127.0.0.0/8
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
-relayhost = [127.0.0.1]:{port}
-smtp_tls_security_level = encrypt
+relayhost = [localhost]:{port}
+smtp_host_lookup = native
+smtp_tls_security_level = {security}
 # so that the log tells whether it pipelines
 debug_peer_list = 127.0.0.1
 debug_peer_level = 1
+"""
+
+_MAIN_CF_LOGIN = """
+smtp_tls_secure_cert_match = nexthop
+smtp_tls_CAfile = {account.ca}
+smtp_tls_loglevel = 1
+smtp_sasl_auth_enable = yes
+smtp_sasl_password_maps = inline:{{ {{ [localhost]:{port} = {account.name}:{account.password} }} }}
+# Cyrus SASL, below Postfix, refuses SCRAM with more than 65,536 rounds
+smtp_sasl_mechanism_filter = plain
+smtp_sasl_tls_security_options = noanonymous
 """
 
 _MASTER_CF = """
@@ -77,7 +89,7 @@ log_selector = +pipelining +tls_cipher
 begin routers
 all:
   driver = manualroute
-  route_list = * 127.0.0.1
+  route_list = * {host}
   self = send
   transport = smtp
 
@@ -87,7 +99,34 @@ smtp:
   port = {port}
   hosts_require_tls = *
   hosts_try_chunking = {chunking}
+{login}
 """
+
+# The rest of the transport, then another section.
+_EXIM_CONF_LOGIN = """
+  tls_verify_certificates = {account.ca}
+  tls_verify_hosts = *
+  tls_verify_cert_hostnames = *
+  hosts_require_auth = *
+
+begin authenticators
+login:
+  driver = plaintext
+  public_name = PLAIN
+  client_send = ^{account.name}^{account.password}
+"""
+
+
+@attrs.frozen
+class Account:
+    """What a relay logs in with.
+
+    @ivar ca: the file of the only certificate to be believed.
+    """
+
+    name: str
+    password: str
+    ca: str
 
 
 def submit(port: int, messages: Iterable[bytes], sender: str = SENDER, *options: str) -> None:
@@ -110,15 +149,19 @@ class Postfix:
     port: int
 
     @classmethod
-    def start(cls, home: Path, port: int) -> Postfix:
+    def start(cls, home: Path, port: int, account: Account | None = None) -> Postfix:
         """Start one below C{home}, which relays to C{port}."""
         if os.geteuid() != 0:
-            pytest.skip("only root may start Postfix")
+            programs.absent("right to start Postfix, which is root's alone")
+        if account and not any(Path("/usr/lib").glob("*/sasl2/libplain.so*")):
+            programs.absent("Debian package libsasl2-modules")
         for name in ("etc", "queue", "data"):
             (home / name).mkdir()
         shutil.chown(home / "data", "postfix")
         own_port = free_port()
-        (home / "etc/main.cf").write_text(_MAIN_CF.format(home=home, port=port))
+        login = _MAIN_CF_LOGIN.format(account=account, port=port) if account else ""
+        security = "secure" if account else "encrypt"
+        (home / "etc/main.cf").write_text(_MAIN_CF.format(home=home, port=port, security=security) + login)
         (home / "etc/master.cf").write_text(_MASTER_CF.format(own_port=own_port))
         command = [programs.path("postfix"), "-c", str(home / "etc")]
         process = Server([*command, "start-fg"], home)
@@ -142,7 +185,7 @@ class Exim:
     spool: Path
 
     @classmethod
-    def configure(cls, home: Path, port: int, chunking: bool) -> Exim:
+    def configure(cls, home: Path, port: int, chunking: bool, account: Account | None = None) -> Exim:
         """Make one below C{home}, which relays to C{port}, by BDAT or by DATA."""
         try:
             owner = pwd.getpwnam("Debian-exim").pw_name
@@ -155,13 +198,15 @@ class Exim:
             shutil.chown(spool, owner)
         else:
             user = f"exim_user = {os.geteuid()}\nexim_group = {os.getegid()}"
+        login = _EXIM_CONF_LOGIN.format(account=account) if account else ""
         values = {"home": home, "port": port, "program": program, "user": user, "chunking": "*" if chunking else ""}
-        (home / "exim.conf").write_text(_EXIM_CONF.format(**values))
+        host = "localhost byname" if account else "127.0.0.1"  # the certificate's name
+        (home / "exim.conf").write_text(_EXIM_CONF.format(**values, host=host, login=login))
         return cls([program, "-C", str(home / "exim.conf")], spool)
 
-    def relay(self, messages: Iterable[bytes], deadline: float) -> list[str]:
+    def relay(self, messages: Iterable[bytes], deadline: float, sender: str = SENDER) -> list[str]:
         """Queue the messages, then send all there are. @return: Exim's log."""
-        envelope = f"MAIL FROM:<{SENDER}>\nRCPT TO:<{RECIPIENT}>\nDATA\n".encode()
+        envelope = f"MAIL FROM:<{sender}>\nRCPT TO:<{RECIPIENT}>\nDATA\n".encode()
         batch = b"".join(envelope + message.replace(b"\n.", b"\n..") + b".\n" for message in messages)
         self._run(["-odq", "-bS"], batch, deadline)
         self._run(["-qq"], b"", deadline)

@@ -1,4 +1,7 @@
-"""Postfix and Exim relay to us over STARTTLS: nothing is lost, nothing comes twice, no octet changes."""
+"""Postfix and Exim relay to us over STARTTLS, as servers and as users.
+
+Nothing is lost, nothing comes twice, no octet changes.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.peers.mail import NASTY, as_sent, new, sender
-from tests.peers.relays import Exim, Postfix, submit
-from tests.peers.server import Server
+from tests.peers.relays import RECIPIENT, Account, Exim, Postfix, submit
+from tests.peers.server import DEADLINE, Server
+from tests.peers.site import LOGIN, Site, started
 
 #: Seconds that a thousand messages may take.
 LONG = 250.0
@@ -51,9 +55,9 @@ def numbers(messages: list[bytes]) -> Counter[bytes]:
     return Counter(found for message in messages for found in re.findall(rb"(?m)^X-Number: (\d+)$", message))
 
 
-def assert_relayed_once(server: Server, sent: list[bytes]) -> None:
+def assert_relayed_once(server: Server, sent: list[bytes], protocol: bytes = b"ESMTPS") -> None:
     delivered = new(server.mailboxes / "user1")
-    assert all(b"with ESMTPS id" in message[:1000] for message in delivered)
+    assert all(b"with " + protocol + b" id" in message[:1000] for message in delivered)
     found = [_RELAY_TRACE.sub(b"", as_sent(message), count=1) for message in delivered]
     assert numbers(found) == numbers(sent)
     assert Counter(found) == Counter(sent)
@@ -90,3 +94,33 @@ def test_exim_relays(server: Server, home: Path, count: int, chunking: bool) -> 
     assert len(deliveries) == count
     assert all("L" in words for words in deliveries), "it pipelines"
     assert all(("K" in words) == chunking for words in deliveries)
+
+
+@pytest.fixture
+def site(home: Path) -> Iterator[Site]:
+    directory = home / "site"
+    directory.mkdir()
+    with started(directory) as running:
+        yield running
+
+
+@pytest.mark.requires("postfix")
+def test_postfix_submits_as_a_user(site: Site, home: Path) -> None:
+    postfix = Postfix.start(home, site.ports["submission"], Account(*LOGIN, site.ca))
+    sent = [numbered(number) for number in range(5)]
+    try:
+        submit(postfix.port, sent, RECIPIENT)
+        postfix.process.wait_for_output(": removed", len(sent))
+    finally:
+        postfix.stop()
+    assert_relayed_once(site.server, sent, b"ESMTPSA")
+    assert "Verified TLS connection established to localhost" in postfix.process.output
+
+
+@pytest.mark.requires("exim4")
+def test_exim_submits_as_a_user(site: Site, home: Path) -> None:
+    sent = [numbered(number) for number in range(5)]
+    exim = Exim.configure(home, site.ports["submission"], True, Account(*LOGIN, site.ca))
+    log = exim.relay(sent, DEADLINE, RECIPIENT)
+    assert_relayed_once(site.server, sent, b"ESMTPSA")
+    assert any(" => " in line and " CV=yes " in line for line in log)

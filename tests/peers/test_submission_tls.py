@@ -1,4 +1,7 @@
-"""Users log in and send as they do from anywhere: over TLS, on a C{submission} and on a C{submissions} listener."""
+"""What a listener for users insists on, in which order, and that our own client does as it asks.
+
+Other people's clients are in L{tests.peers.test_roles}.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from pathlib import Path
 import attrs
 import pytest
 
-from tests import programs
 from tests.peers.conftest import StartServer
 from tests.peers.mail import new
 from tests.peers.server import DEADLINE, LOOPBACK, TWISTD, Server
@@ -45,10 +47,6 @@ class Submission:
     def connect(self) -> smtplib.SMTP:
         return smtplib.SMTP("localhost", self.server.port, timeout=DEADLINE)
 
-    def connect_over_tls(self) -> smtplib.SMTP_SSL:
-        context = trusting(self.certificate)
-        return smtplib.SMTP_SSL("localhost", self.server.port, timeout=DEADLINE, context=context)
-
     def assert_sent(self, mechanism: str = "") -> None:
         """One message has arrived for user2 that user1 sent over TLS, and the log does not know how."""
         (message,) = new(self.server.mailboxes / "user2")
@@ -75,11 +73,7 @@ def submission(request: pytest.FixtureRequest, start_server: StartServer, tmp_pa
     return Submission(server, files.certificate, str(password_file))
 
 
-after_starttls = pytest.mark.parametrize("submission", ["submission"], indirect=True)
-from_the_first_octet = pytest.mark.parametrize("submission", ["submissions"], indirect=True)
-
-
-@after_starttls
+@pytest.mark.parametrize("submission", ["submission"], indirect=True)
 def test_smtplib_goes_over_to_tls_then_logs_in_then_sends(submission: Submission) -> None:
     with submission.connect() as client:
         client.ehlo()
@@ -95,38 +89,6 @@ def test_smtplib_goes_over_to_tls_then_logs_in_then_sends(submission: Submission
         client.login("user1", PASSWORD)
         assert client.mail(ANN) == (550, b"5.7.1 Not one of your addresses")
         assert client.sendmail(USER1, [USER2], MESSAGE.decode()) == {}
-    submission.assert_sent()
-
-
-@from_the_first_octet
-def test_smtplib_logs_in_over_tls_from_the_first_octet(submission: Submission) -> None:
-    with submission.connect_over_tls() as client:
-        client.ehlo()
-        assert not client.has_extn("starttls")
-        assert client.mail(USER1) == LOGIN_FIRST
-        client.login("user1", PASSWORD)
-        assert client.sendmail(USER1, [USER2], MESSAGE.decode()) == {}
-    submission.assert_sent()
-
-
-@pytest.mark.requires("swaks")
-@after_starttls
-def test_swaks_logs_in_after_starttls(submission: Submission) -> None:
-    options = ["--tls", "--auth", "PLAIN", "--auth-user", "user1", "--auth-password", PASSWORD]
-    address = f"127.0.0.1:{submission.server.port}"
-    run([programs.path("swaks"), *options, "--server", address, "--from", USER1, "--to", USER2])
-    submission.assert_sent("PLAIN")
-
-
-@pytest.mark.requires("curl")
-@from_the_first_octet
-def test_curl_logs_in_over_tls_from_the_first_octet(submission: Submission, tmp_path: Path) -> None:
-    config = tmp_path / "curlrc"
-    config.write_text(f'user = "user1:{PASSWORD}"\n')
-    options = ["--silent", "--show-error", "--cacert", submission.certificate, "--config", str(config)]
-    envelope = ["--mail-from", USER1, "--mail-rcpt", USER2, "--upload-file", "-"]
-    url = f"smtps://localhost:{submission.server.port}/client.example.org"
-    run([programs.path("curl"), *options, *envelope, url], stdin=MESSAGE.replace(b"\n", b"\r\n"))
     submission.assert_sent()
 
 

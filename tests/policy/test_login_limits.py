@@ -62,6 +62,37 @@ def test_a_network_of_ipv6_is_a_64() -> None:
     assert some.refusal("2001:db8:0:1::1", "") is None
 
 
+@pytest.mark.parametrize("local", ["127.0.0.1", "127.9.9.9", "::1", ""])
+def test_of_peers_on_this_machine_only_the_accounts_are_counted(local: str) -> None:
+    """A webmail stands there for everybody, and everybody's mistakes are its own."""
+    some = limits(Clock())
+    for name in ("a", "b", "c", "d"):
+        some.failed(local, name)
+    some.failed(local, "")
+    assert some.refusal(local, "") is None
+    assert some.refusal(local, "ann") is None
+    some.succeeded(local, "ann")
+    assert [some.failed(local, "ann") for _ in range(3)] == [1.0, 2.0, 4.0]
+    assert some.refusal(local, "ann") == ACCOUNT_LIMITED, "though people have logged in from there"
+    assert some.refusal(local, "bob") is None
+
+
+def test_guesses_from_elsewhere_shut_nobody_out_of_a_webmail_on_this_machine() -> None:
+    some = limits(Clock())
+    for last in range(3):
+        some.failed(f"203.0.113.{last}", "ann")
+    assert some.refusal(THERE, "ann") == ACCOUNT_LIMITED
+    assert some.refusal("127.0.0.1", "ann") is None
+
+
+def test_peers_on_this_machine_wait_for_each_other_only_at_the_same_account() -> None:
+    some = limits(Clock())
+    (ann,), (bob,) = some.turns("127.0.0.1", "ann"), some.turns("127.0.0.1", "bob")
+    assert ann is not bob
+    assert some.turns("::1", "Ann") == (ann,)
+    assert some.turns(HERE, "ann")[0] is some.turns(HERE, "bob")[0]
+
+
 def test_the_tables_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(login_limits, "_ENTRIES", 2)
     some = limits(Clock(), 1)

@@ -10,7 +10,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 from zope.interface.verify import verifyObject
 
+from mailagent.config import Config, HostSettings
+from mailagent.config.values import Domain, UserName
 from mailagent.directory.users_file import UsersFile
+from mailagent.directory.whitelist import Whitelist
 from mailagent.interfaces import ILogins
 from mailagent.reception.header_scan import HeaderScan
 from mailagent.reception.submission import SubmissionRealm
@@ -62,6 +65,15 @@ def test_a_name_that_is_an_address_owns_it_and_no_other() -> None:
     connection = logged_in(MemoryServer(users=file), "zoe@partner.example")
     senders = ["zoe@partner.example", "zoe+x@PARTNER.example", "zoe@example.org", "ann@example.org"]
     assert [may_send_as(connection, sender) for sender in senders] == [True, True, False, False]
+
+
+def test_a_tag_that_makes_somebody_elses_address_is_refused() -> None:
+    names = UserName("ann"), UserName("ann+lists")
+    directory = Whitelist.from_config(Config(hosts={Domain("example.org"): HostSettings(users=names)}))
+    file = UsersFile.parse(bytes(USERS).replace(b"ann:", b"ann@example.org:"))
+    connection = logged_in(MemoryServer(users=file, directory=directory), "ann@example.org")
+    senders = ["ann@example.org", "ann+x@example.org", "ann+lists@example.org"]
+    assert [may_send_as(connection, sender) for sender in senders] == [True, True, False]
 
 
 def test_an_alias_is_not_its_users_and_a_login_without_mailbox_owns_nothing() -> None:

@@ -16,10 +16,12 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from mailagent.envelope.address import Address
+from mailagent.envelope.forward import Forward
 from mailagent.envelope.mailbox import Mailbox
 from mailagent.interfaces import IContentSink, IDirectory, IStreamedMessage
 from mailagent.maildir.mailstore import Maildirs
-from mailagent.reception.message import Content, RecipientMessage
+from mailagent.reception.message import ContentSink, RecipientMessage
+from mailagent.reception.recipient import Recipient
 from tests.maildir.support import Events
 from tests.memory_server import ROOT, Connection, MemoryServer, codes, transaction
 
@@ -41,9 +43,11 @@ def test_the_objects_provide_what_they_say() -> None:
     delivery = server.reception.getMessageDelivery()
     verifyObject(IMessageDelivery, delivery)
     mailbox = Mailbox(Address("user1", "hostmeister.de"), f"{ROOT}/user1")
-    content = Content(server.mailstore.stage(mailbox))
+    content = ContentSink(server.mailstore.stage(mailbox))
     verifyObject(IContentSink, content)
-    verifyObject(IStreamedMessage, RecipientMessage(delivery, content, mailbox.owner, (mailbox,), first=True))
+    verifyObject(
+        IStreamedMessage, RecipientMessage(delivery, content, Recipient(mailbox.owner, (mailbox,)), first=True)
+    )
 
 
 def test_a_stored_message_is_headed_by_its_trace_and_otherwise_untouched() -> None:
@@ -216,9 +220,9 @@ class SlowDirectory:
     """A directory that answers later."""
 
     def __init__(self) -> None:
-        self.answer: Deferred[tuple[Mailbox, ...]] = Deferred()
+        self.answer: Deferred[tuple[Mailbox | Forward, ...]] = Deferred()
 
-    def resolve(self, recipient: Address) -> Deferred[tuple[Mailbox, ...]]:
+    def resolve(self, recipient: Address) -> Deferred[tuple[Mailbox | Forward, ...]]:
         return self.answer
 
     def mailboxes(self) -> list[Mailbox]:

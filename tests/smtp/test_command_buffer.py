@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailagent.smtp.command_buffer import MAX_LINE, MAX_SKIPPED, CommandBuffer, LineFault
+from mailagent.smtp.command_buffer import MAX_LINE, MAX_RESPONSE_LINE, MAX_SKIPPED, CommandBuffer, LineFault
 
 
 def take(buffer: CommandBuffer) -> list[bytes | LineFault]:
@@ -57,6 +58,18 @@ def test_the_longest_line_passes_and_one_octet_more_does_not() -> None:
     longest = b"x" * (MAX_LINE - 2)
     assert lines_of(longest + b"\r\n") == [longest]
     assert lines_of(longest + b"x\r\nNOOP\r\n") == [LineFault.TOO_LONG, b"NOOP"]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_line_may_be_longer_where_more_is_awaited(whole: bool) -> None:
+    longest = b"x" * (MAX_RESPONSE_LINE - 2)
+    buffer = CommandBuffer()
+    for octets in (longest + b"\r\n",) if whole else (longest, b"\r", b"\n"):
+        assert buffer.take_line(MAX_RESPONSE_LINE) is None
+        buffer.feed(octets)
+    assert buffer.take_line(MAX_RESPONSE_LINE) == longest
+    buffer.feed(longest + b"x\r\n" if whole else longest + b"xyz")
+    assert buffer.take_line(MAX_RESPONSE_LINE) is LineFault.TOO_LONG
 
 
 def test_stock_defect_unterminated_line_is_buffered_without_limit() -> None:

@@ -103,6 +103,29 @@ class DrainTests(SynchronousTestCase):
         self.server.factory.abort()
         assert busy.closed
 
+    def test_a_session_that_fails_keeps_no_other_from_its_end(self) -> None:
+        def fail() -> None:
+            raise RuntimeError("broken")
+
+        others = [self.connected(), self.connected()]
+        for name in ("drain", "abort"):
+            setattr(self.idle.session, name, fail)
+        drained = self.server.factory.drain(30)
+        for other in others:
+            assert codes(other.received()) == ["421 4.3.2"]
+            other.finish()
+        self.server.factory.abort()
+        self.server.clock.advance(1)
+        assert self.idle.transport.disconnected
+        self.successResultOf(drained)
+
+    def test_a_transport_that_fails_does_not_keep_a_drain_from_its_end(self) -> None:
+        self.idle.transport.abortConnection = None  # type: ignore[method-assign, assignment]
+        drained = self.server.factory.drain(0.5)
+        self.server.clock.advance(0.5)
+        self.server.clock.advance(1)
+        self.successResultOf(drained)
+
     def test_an_abort_without_a_drain_does_nothing(self) -> None:
         self.server.factory.abort()
         assert not self.idle.closed
@@ -113,8 +136,9 @@ def test_a_listener_makes_sessions_of_its_role_that_are_the_factorys() -> None:
     session = server.factory.listener(SUBMISSION).buildProtocol(ADDRESS)
     assert isinstance(session, Session)
     assert session.role is SUBMISSION
-    assert session in server.factory.sessions
-    assert server.connect().session.role is MX
+    connected = server.connect().session
+    assert connected.role is MX
+    assert server.factory.sessions == {connected}
 
 
 def test_a_listener_with_tls_from_the_first_octet_needs_a_certificate() -> None:
@@ -134,6 +158,16 @@ def test_a_client_that_never_shakes_hands_is_cut_off(tmp_path: Path) -> None:
     server.clock.advance(60)
     server.clock.advance(10)
     assert transport.disconnected
+
+
+def test_a_session_whose_tls_cannot_begin_is_not_waited_for() -> None:
+    server = MemoryServer()
+    tls = ServerTLS(server.clock.seconds)  # without a certificate
+    factory = SessionFactory(server.reception, "mx.example", server.config.limits, server.clock, tls)
+    wrapped: Any = factory.listener(SUBMISSIONS).buildProtocol(ADDRESS)
+    with pytest.raises(KeyError):
+        wrapped.makeConnection(StringTransport(peerAddress=ADDRESS))
+    assert factory.drain(30).called
 
 
 def test_a_listener_with_tls_turns_clients_away_as_others_do() -> None:

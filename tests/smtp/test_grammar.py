@@ -148,7 +148,10 @@ def test_a_word_that_is_no_verb_is_none(line: bytes) -> None:
     assert parse_command(line).verb is None
 
 
-@pytest.mark.parametrize("name", ["client.example", "localhost", "[192.0.2.1]", "[IPv6:::1]", "WIN_PC", "192.0.2.1"])
+@pytest.mark.parametrize(
+    "name",
+    ["client.example", "localhost", "[192.0.2.1]", "[IPv6:::1]", "[IPv6:fe80::1%en0]", "[pc]", "WIN_PC", "192.0.2.1"],
+)
 def test_helo_takes_domains_literals_and_what_windows_calls_a_host(name: str) -> None:
     assert parse_helo(name.encode()) == name
 

@@ -43,6 +43,14 @@ def connect(server: MemoryServer, peer: str = LOCAL) -> Connection:
     return connection
 
 
+def connect_over_tls(server: MemoryServer) -> Connection:
+    """A client from elsewhere, which may log in as well."""
+    connection = server.connect()
+    alsoProvides(connection.transport, ISSLTransport)
+    connection.greet()
+    return connection
+
+
 @pytest.fixture
 def events() -> Iterator[Events]:
     seen = Events()
@@ -76,8 +84,8 @@ def test_scram_with_a_wrong_password_or_name_fails_alike(name: str, password: st
 
 def test_a_limited_account_is_not_told_that_its_proof_was_right() -> None:
     server = MemoryServer(users=USERS)
-    for last in range(3):
-        server.factory.authentication.limits.failed(f"192.0.2.{last}", "ann")  # type: ignore[union-attr]
+    for _ in range(3):
+        server.factory.authentication.limits.failed(LOCAL, "ann")  # type: ignore[union-attr]
     client = ScramClient(["SCRAM-SHA-256"], "ann", "secret")
     got = connect(server).send(b"AUTH SCRAM-SHA-256 " + b64(client.get_client_first().encode()) + b"\r\n")
     assert codes(got) == ["454 4.7.0"]
@@ -191,6 +199,17 @@ def test_a_login_of_somebody_who_has_gone_meanwhile_ends_like_any_other() -> Non
     assert realm.gone
 
 
+def test_a_login_of_somebody_who_did_not_wait_for_it_ends_like_any_other() -> None:
+    realm, outcome = Realm(), Deferred[bytes]()
+    connection = connect(with_portal(Portal(realm, [Anybody(outcome)])))  # type: ignore[arg-type,list-item]
+    connection.send(plain())
+    connection.send(b"NOOP\r\n")
+    outcome.callback(b"ann")
+    assert codes(connection.received()) == ["554 5.5.0"]
+    connection.finish()
+    assert realm.gone
+
+
 def test_a_checker_in_trouble_is_our_fault_and_counts_for_nobody(events: Events) -> None:
     server = with_portal(Portal(Realm(), [Anybody(fail(OSError("disk")))]))  # type: ignore[arg-type,list-item]
     assert codes(connect(server).send(plain())) == ["454 4.7.0"]
@@ -240,7 +259,7 @@ def test_a_peer_that_leaves_during_its_pause_is_no_trouble(events: Events) -> No
 
 def test_failures_wait_longer_each_time_whoever_is_tried() -> None:
     server = MemoryServer(users=USERS)
-    connection = connect(server)
+    connection = connect_over_tls(server)
     connection.send(plain("ann", "wrong"))
     connection.send(plain("nobody", "wrong"))
     assert server.pauses == [1.0, 2.0]
@@ -249,9 +268,17 @@ def test_failures_wait_longer_each_time_whoever_is_tried() -> None:
 def test_a_network_shut_out_is_told_in_the_log(events: Events) -> None:
     server = MemoryServer(users=USERS)
     for _ in range(3):
-        connect(server).send(plain("ann", "wrong"))
-    assert codes(connect(server).send(plain())) == ["421 4.7.0"]
+        connect_over_tls(server).send(plain("ann", "wrong"))
+    assert codes(connect_over_tls(server).send(plain())) == ["421 4.7.0"]
     assert [event["reply"][:3] for event in events if event.get("event") == "login_failed"] == ["535"] * 3 + ["421"]
+
+
+def test_one_persons_mistakes_shut_nobody_else_out_of_a_webmail_on_this_machine() -> None:
+    server = MemoryServer(users=USERS)
+    for _ in range(3):
+        connect(server).send(plain("ann", "wrong"))
+    assert codes(connect(server).send(plain())) == ["454 4.7.0"]
+    assert codes(connect(server).send(plain("user1"))) == ["235 2.7.0"]
 
 
 def test_the_log_has_names_escaped_and_no_passwords(events: Events) -> None:
@@ -288,7 +315,7 @@ def test_any_lines_get_a_reply_each_and_nothing_escapes(lines: list[bytes]) -> N
 def test_guesses_side_by_side_are_not_more_than_guesses_in_a_row() -> None:
     threads = Threads()
     server = MemoryServer(users=USERS, run_in_thread=threads.run)
-    guessers = [connect(server) for _ in range(10)]
+    guessers = [connect_over_tls(server) for _ in range(10)]
     for number, guesser in enumerate(guessers):
         guesser.send(plain("user1", f"guess {number}"))
     checked = 0

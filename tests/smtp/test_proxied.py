@@ -5,18 +5,24 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory
 from twisted.internet.testing import StringTransport
 
+from mailagent.smtp.factory import SessionFactory
 from mailagent.smtp.proxied import ProxiedFactory, Proxies
 from mailagent.smtp.proxy_header import Origin, parse
+from mailagent.smtp.role import SUBMISSIONS
+from mailagent.smtp.tls import CertificatePlan, ServerTLS, read
 from tests.maildir.support import Threads, run_now
 from tests.memory_server import MemoryServer, codes
+from tests.smtp.certificates import write_pair
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 ips = st.ip_addresses(v=4) | st.ip_addresses(v=6)
@@ -70,13 +76,23 @@ def test_a_proxy_may_speak_for_itself(header: bytes) -> None:
 class Proxied:
     """A server whose listener believes 198.51.100.0/24, and one connection to it."""
 
-    def __init__(self, peer: str, run_in_thread: Callable[..., Any] = run_now) -> None:
+    def __init__(
+        self, peer: str, run_in_thread: Callable[..., Any] = run_now, factory: IProtocolFactory | None = None
+    ) -> None:
         self.server = MemoryServer(run_in_thread=run_in_thread)
-        factory = ProxiedFactory(self.server.factory, Proxies.of(["198.51.100.0/24"]), self.server.clock)
+        factory = ProxiedFactory(factory or self.server.factory, Proxies.of(["198.51.100.0/24"]), self.server.clock)
         address = IPv4Address("TCP", peer, 1)
         self.transport = StringTransport(peerAddress=address)
         self.protocol = factory.buildProtocol(address)
         self.protocol.makeConnection(self.transport)
+
+    def close_theirs(self) -> None:
+        """A FIN arrives, and the transport does what TCP's does."""
+        protocol = IHalfCloseableProtocol(self.protocol, None)
+        if protocol is None:
+            self.transport.loseConnection()
+        else:
+            protocol.readConnectionLost()
 
     def send(self, octets: bytes) -> list[str]:
         self.transport.clear()
@@ -120,7 +136,7 @@ def test_a_client_that_has_said_all_gets_its_replies_through_a_proxy_too() -> No
     proxied.send(b"EHLO x\r\n")
     proxied.send(b"MAIL FROM:<a@b>\r\nRCPT TO:<user1@hostmeister.de>\r\nDATA\r\n")
     proxied.send(b"S: x\r\n.\r\nQUIT\r\n")
-    proxied.protocol.readConnectionLost()
+    proxied.close_theirs()
     assert not proxied.transport.disconnecting
     jobs.finish_all()
     assert codes(proxied.transport.value())[-2:] == ["250 2.0.0", "221 2.0.0"]
@@ -129,5 +145,16 @@ def test_a_client_that_has_said_all_gets_its_replies_through_a_proxy_too() -> No
 
 def test_a_proxy_that_goes_before_its_header_is_let_go() -> None:
     proxied = Proxied("198.51.100.1")
-    proxied.protocol.readConnectionLost()
+    proxied.close_theirs()
+    assert proxied.transport.disconnecting
+
+
+def test_a_client_that_leaves_tls_behind_a_proxy_without_a_word_is_let_go(tmp_path: Path) -> None:
+    server = MemoryServer()
+    tls = ServerTLS(server.clock.seconds)
+    tls.use(read(CertificatePlan(write_pair(tmp_path, "mx.example"))))
+    sessions = SessionFactory(server.reception, "mx.example", server.config.limits, server.clock, tls)
+    proxied = Proxied("198.51.100.1", factory=sessions.listener(SUBMISSIONS))
+    proxied.send(v1("192.0.2.99", 7))
+    proxied.close_theirs()
     assert proxied.transport.disconnecting

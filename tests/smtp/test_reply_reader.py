@@ -89,3 +89,10 @@ def test_an_endless_reply_is_refused_within_the_limit() -> None:
 def test_the_limit_counts_anew_for_each_reply() -> None:
     line = b"250 " + b"x" * 996 + b"\r\n"
     assert len(ReplyReader().receive(line * 100)) == 100
+
+
+@pytest.mark.parametrize("nonsense", [b"hello\r\n", b"bare\n", b"x" * (MAX_LINE + 1)])
+def test_what_was_complete_before_the_nonsense_is_not_lost(nonsense: bytes) -> None:
+    with pytest.raises(MalformedReply) as caught:
+        ReplyReader().receive(b"250 one\r\n550 two\r\n" + nonsense)
+    assert caught.value.before == (Reply(250, "", "one"), Reply(550, "", "two"))

@@ -6,14 +6,16 @@ import pytest
 
 from mailagent.config.values import LOGIN_ROLES
 from mailagent.config.values import ROLES as CONFIGURABLE
-from mailagent.smtp.role import MX, NEEDS_AUTHENTICATION, NEEDS_TLS, ROLES, SUBMISSION, SUBMISSIONS
+from mailagent.smtp.replies import UNKNOWN_COMMAND
+from mailagent.smtp.role import LMTP, MX, NEEDS_AUTHENTICATION, NEEDS_TLS, ROLES, SUBMISSION, SUBMISSIONS, Role
 from mailagent.smtp.verbs import Verb
 from tests.memory_server import MemoryServer, codes
 
 
 def refused(role_name: str, *, encrypted: bool, authenticated: bool) -> set[Verb]:
     role = ROLES[role_name]
-    return {verb for verb in Verb if role.refusal(verb, encrypted=encrypted, authenticated=authenticated)}
+    refused = {verb for verb in Verb if role.refusal(verb, encrypted=encrypted, authenticated=authenticated)}
+    return refused - {Verb.LHLO}
 
 
 def test_every_role_of_the_configuration_is_one() -> None:
@@ -29,14 +31,24 @@ def test_an_mx_asks_for_nothing() -> None:
 @pytest.mark.parametrize("role", ["submission", "submissions"])
 def test_a_submission_lets_nothing_by_but_the_way_to_tls_then_to_the_login(role: str) -> None:
     allowed = {Verb.EHLO, Verb.NOOP, Verb.QUIT, Verb.STARTTLS}
-    assert refused(role, encrypted=False, authenticated=True) == set(Verb) - allowed
-    assert refused(role, encrypted=True, authenticated=False) == set(Verb) - allowed - {
+    assert refused(role, encrypted=False, authenticated=True) == set(Verb) - {Verb.LHLO} - allowed
+    assert refused(role, encrypted=True, authenticated=False) == set(Verb) - {Verb.LHLO} - allowed - {
         Verb.HELO,
         Verb.RSET,
         Verb.AUTH,
         Verb.XCLIENT,
     }
     assert refused(role, encrypted=True, authenticated=True) == set()
+
+
+def test_lmtp_has_another_hello() -> None:
+    def unknown(role: Role) -> set[Verb]:
+        return {verb for verb in Verb if role.unknown(verb)}
+
+    assert unknown(LMTP) == {Verb.HELO, Verb.EHLO}
+    assert unknown(MX) == unknown(SUBMISSION) == {Verb.LHLO}
+    assert LMTP.refusal(Verb.EHLO, encrypted=True, authenticated=True) is UNKNOWN_COMMAND
+    assert SUBMISSION.refusal(Verb.LHLO, encrypted=False, authenticated=False) is UNKNOWN_COMMAND
 
 
 def test_tls_is_asked_for_before_the_login() -> None:

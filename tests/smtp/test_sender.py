@@ -14,11 +14,12 @@ from twisted.python.failure import Failure
 
 from mailagent.envelope.address import Address
 from mailagent.envelope.envelope import Envelope
-from mailagent.envelope.outcome import Outcome
+from mailagent.envelope.outcome import Hop, Outcome
 from mailagent.envelope.reply import Reply
 from mailagent.smtp.client_channel import ClientChannel
-from mailagent.smtp.sender import Sender, Timeouts
+from mailagent.smtp.sender import Sender
 from mailagent.smtp.sending_failed import ProtocolError, SendingFailed
+from mailagent.smtp.timeouts import Timeouts
 
 ANN, BOB, EVE = Address("ann", "example.org"), Address("bob", "example.org"), Address("eve", "example.com")
 CONTENT = (b"Subject: x\n\n", b"text\n")
@@ -166,8 +167,8 @@ def test_a_message_goes_out_in_lock_step() -> None:
 
 def test_the_verdict_on_the_message_is_the_outcome_of_each_accepted_recipient() -> None:
     peer = submitting({".": "250 2.0.0 Stored as 7"}, TO_BOTH)
-    stored = Reply(250, "2.0.0", "Stored as 7")
-    assert peer.result == (Outcome(ANN, stored), Outcome(BOB, stored))
+    stored, hop = Reply(250, "2.0.0", "Stored as 7"), Hop("", "192.168.1.1")
+    assert peer.result == (Outcome(ANN, stored, hop, "relayed"), Outcome(BOB, stored, hop, "relayed"))
 
 
 def test_the_null_reverse_path_goes_out_empty() -> None:
@@ -260,7 +261,7 @@ def test_a_header_beyond_ascii_needs_smtputf8_whatever_the_recipients() -> None:
     envelope = Envelope(EVE, (ANN,), eight_bit=True, utf8_header=True)
     assert submitting(UTF8, envelope).heard[1] == "MAIL FROM:<eve@example.com> BODY=8BITMIME SMTPUTF8"
     refused = submitting({}, envelope)
-    assert refused.replies[0].startswith("553 5.6.7 the header has addresses beyond ASCII")
+    assert refused.replies[0].startswith("554 5.6.9 the header has addresses beyond ASCII")
     assert refused.heard == ["EHLO client.example"]
 
 

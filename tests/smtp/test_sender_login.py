@@ -15,8 +15,9 @@ from twisted.trial.unittest import TestCase
 
 from mailagent.smtp.client_auth import Login
 from mailagent.smtp.client_channel import ClientChannel
-from mailagent.smtp.sender import Timeouts, open_session
+from mailagent.smtp.sender import open_session
 from mailagent.smtp.sending_failed import LoginFailed, NotSecure, ProtocolError, SendingFailed
+from mailagent.smtp.timeouts import Timeouts
 from tests.smtp.scripted_server import PASSWORD, SILENCE, USER, ScriptedServer
 
 

@@ -20,8 +20,9 @@ from twisted.trial.unittest import TestCase
 from mailagent.envelope.address import Address
 from mailagent.envelope.envelope import Envelope
 from mailagent.envelope.outcome import Outcome
-from mailagent.smtp.sender import Sender, Timeouts, open_session
+from mailagent.smtp.sender import Sender, open_session
 from mailagent.smtp.sending_failed import ProtocolError, SendingFailed, Unreachable
+from mailagent.smtp.timeouts import Timeouts
 from tests import programs
 from tests.smtp.scripted_server import DROP, SILENCE, ScriptedServer
 
@@ -35,9 +36,11 @@ def free_port() -> int:
         return int(listening.getsockname()[1])
 
 
-def connect(port: int, name: str = "client.example", host: str = "127.0.0.1", **timeouts: float) -> Any:
+def connect(
+    port: int, name: str = "client.example", host: str = "127.0.0.1", lmtp: bool = False, **timeouts: float
+) -> Any:
     """A session with a server on this machine."""
-    return open_session(HostnameEndpoint(reactor, host, port), reactor, name, Timeouts(**timeouts))
+    return open_session(HostnameEndpoint(reactor, host, port), reactor, name, Timeouts(**timeouts), lmtp=lmtp)
 
 
 async def submitted(sender: Sender, content: list[bytes]) -> tuple[Outcome, ...]:
@@ -146,6 +149,28 @@ class SmtpSinkTests(TestCase):
         for stage in ("connect", "ehlo", "mail", "rcpt", "data", "."):
             with smtp_sink("-q", stage) as (port, _), pytest.raises(SendingFailed):
                 await submitted(await connect(port), LARGE)
+
+    async def test_lmtp_has_a_verdict_for_each_recipient(self) -> None:
+        with smtp_sink("-L") as (port, folder):
+            sender = await connect(port, lmtp=True)
+            assert all(outcome.delivered for outcome in await submitted(sender, [b"x\n"]))
+            assert len(list(folder.iterdir())) == 1
+
+    async def test_one_connection_takes_many_pipelined_messages(self) -> None:
+        with smtp_sink() as (port, folder):
+            sender = await connect(port)
+            assert "PIPELINING" in sender.extensions
+            for _ in range(20):
+                assert sender.idle_ok
+                assert all(outcome.delivered for outcome in await sender.submit(ENVELOPE, [b"x\n"]))
+            await sender.quit()
+            assert len(list(folder.iterdir())) == sender.sent == 20
+
+    async def test_a_refusal_in_a_group_is_its_own_recipients(self) -> None:
+        for stage, codes in (("rcpt", [500, 500]), ("data", [500, 500])):
+            with smtp_sink("-f", stage) as (port, _):
+                outcomes = await submitted(await connect(port), [b"x\n"])
+                assert [outcome.reply.code for outcome in outcomes] == codes, stage
 
     async def test_a_server_without_ehlo_is_spoken_to_in_smtp(self) -> None:
         with smtp_sink("-e") as (port, _):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ import pytest
 import trustme
 from twisted.internet import reactor
 from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from mailagent.envelope.address import Address
 from mailagent.envelope.envelope import Envelope
-from mailagent.smtp.client_tls import ClientTLS, verified
-from mailagent.smtp.sender import Sender, Timeouts, open_session
-from mailagent.smtp.sending_failed import NotSecure, ProtocolError, SendingFailed
+from mailagent.envelope.outcome import Hop
+from mailagent.smtp.client_tls import ClientTLS, opportunistic, verified
+from mailagent.smtp.sender import Sender, open_session
+from mailagent.smtp.sending_failed import HandshakeBroken, NotSecure, ProtocolError, SendingFailed
+from mailagent.smtp.timeouts import Timeouts
 from tests.smtp.scripted_server import DROP, SILENCE, ScriptedServer, authority, server_tls
 
 ENVELOPE = Envelope(Address("eve", "example.com"), (Address("ann", "example.org"),))
@@ -65,6 +69,18 @@ class TLSTests(TestCase):
         assert session[:3] == [b"EHLO client.example", b"STARTTLS", b"EHLO client.example"]
         assert len(server.secure) == len(session) - 3  # the message is no command
         assert server.messages == [b"".join(LARGE).replace(b"\n", b"\r\n") + b".\r\n"]
+
+    async def test_content_that_is_waited_for_goes_over_tls_whole(self) -> None:
+        async def blocks() -> AsyncIterator[bytes]:
+            for block in LARGE[::50]:
+                yield await deferToThread(lambda block=block: block)  # type: ignore[misc]
+
+        server = self.serve(EHLO=f"{OFFER[:-12]}250-PIPELINING\r\n250 STARTTLS")
+        sender = await self.connect(server)
+        (outcome,) = await sender.submit(ENVELOPE, blocks())
+        await sender.quit()
+        assert outcome.delivered
+        assert server.messages == [b"".join(LARGE[::50]).replace(b"\n", b"\r\n") + b".\r\n"]
 
     async def test_a_message_goes_over_implicit_tls_whole(self) -> None:
         server = self.serve(implicit=True)
@@ -160,6 +176,61 @@ class TLSTests(TestCase):
         endpoint = HostnameEndpoint(reactor, "127.0.0.1", server.server_address[1])
         with pytest.raises(SendingFailed, match="no answer"):
             await open_session(endpoint, reactor, "client.example", Timeouts(command=0.01), tls)
+
+    async def hop(self, server: ScriptedServer, tls: ClientTLS | None, **options: Any) -> tuple[Hop, bool]:
+        """Of a session: the hop that an outcome tells of, and whether it counts as verified."""
+        endpoint = HostnameEndpoint(reactor, "127.0.0.1", server.server_address[1])
+        sender = await open_session(endpoint, reactor, "c.example", tls=tls, host="mx.example", **options)
+        (outcome,) = await sender.submit(ENVELOPE, [b"x"])
+        await sender.quit()
+        return outcome.hop, sender.verified
+
+    async def test_an_outcome_tells_the_tls_it_came_over(self) -> None:
+        for implicit in (False, True):
+            tls = ClientTLS(verified("127.0.0.1", self.authorities), implicit)
+            hop, is_verified = await self.hop(self.serve(implicit=implicit), tls)
+            assert (hop.host, hop.address) == ("mx.example", "127.0.0.1")
+            assert hop.tls.startswith("TLSv1.3 with cipher ")
+            assert is_verified
+
+    async def test_opportunistic_tls_takes_whoever_answers_and_is_not_verified(self) -> None:
+        server = self.serve("another.example")
+        hop, is_verified = await self.hop(server, ClientTLS(opportunistic("mx.example."), optional=True))
+        assert hop.tls
+        assert server.secure
+        assert not is_verified
+
+    async def test_optional_tls_goes_on_in_the_clear_where_it_is_not_to_be_had(self) -> None:
+        tls = ClientTLS(opportunistic("mx.example"), optional=True)
+        for server in (self.serve(EHLO="250 scripted.example"), self.serve(STARTTLS="454 4.7.0 Not now")):
+            hop, is_verified = await self.hop(server, tls)
+            assert hop.tls == ""
+            assert not is_verified
+            assert len(server.messages) == 1
+
+    async def test_optional_tls_that_breaks_in_the_handshake_is_no_session(self) -> None:
+        server = self.serve(STARTTLS=SILENCE)
+        server.replies["STARTTLS"] = "220 Go"
+        server.stalls = True
+        endpoint = HostnameEndpoint(reactor, "127.0.0.1", server.server_address[1])
+        tls = ClientTLS(opportunistic("127.0.0.1"), optional=True)
+        with pytest.raises(HandshakeBroken):
+            await open_session(endpoint, reactor, "c.example", Timeouts(tls=0.1), tls)
+
+    async def test_without_tls_nothing_is_verified(self) -> None:
+        assert await self.hop(self.serve(), None) == (Hop("mx.example", "127.0.0.1", ""), False)
+
+
+@pytest.mark.parametrize("name", ["mx.example.org", "b\xfccher.example", "192.0.2.1", "2001:db8::1"])
+def test_who_takes_anybody_never_counts_as_verified(name: str) -> None:
+    assert not ClientTLS(opportunistic(name)).verified
+    assert ClientTLS(verified("mx.example.org")).verified
+
+
+@pytest.mark.parametrize(("name", "asked"), [("MX.example.org.", b"mx.example.org"), ("192.0.2.1", None)])
+def test_the_servers_name_is_asked_for_and_an_address_is_not(name: str, asked: bytes | None) -> None:
+    connection = opportunistic(name).clientConnectionForTLS(None)  # type: ignore[arg-type]
+    assert connection.get_servername() == asked
 
 
 @pytest.mark.parametrize(

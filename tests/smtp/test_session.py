@@ -16,12 +16,14 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import ITLSTransport
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
 from twisted.mail import smtp
 from twisted.mail.interfaces import IMessageDelivery
 from zope.interface import alsoProvides, implementer
 
 from mailagent.smtp.connection import LINGER, READ_AHEAD
 from mailagent.smtp.session import Session
+from tests.maildir.support import Events
 from tests.memory_server import Connection, MemoryServer, codes, segments, transaction
 from tests.smtp.deliveries import PlainDeliveries, PlainDelivery, PlainMessage
 
@@ -431,8 +433,6 @@ def test_a_flood_without_a_line_end_is_cut_off() -> None:
 def test_a_connection_and_its_end_are_logged() -> None:
     from twisted.logger import globalLogPublisher
 
-    from tests.maildir.support import Events
-
     events = Events()
     globalLogPublisher.addObserver(events)
     try:
@@ -446,6 +446,16 @@ def test_a_connection_and_its_end_are_logged() -> None:
     assert named["connected"]["peer"] == "192.0.2.7:40000"
     assert named["command_refused"]["command"] == "unknown"
     assert named["disconnected"]["peer"] == "192.0.2.7:40000"
+
+
+@pytest.mark.parametrize(("last", "why"), [(b"QUIT\r\n", "closed cleanly"), (b"NOOP\r\n", "non-clean")])
+def test_a_connection_cut_after_our_last_words_is_no_unclean_end(last: bytes, why: str) -> None:
+    """Over TLS most clients drop the connection at C{221}, with our C{close_notify} unread."""
+    connection = greeted(MemoryServer())
+    connection.send(last)
+    with capturedLogs() as told:
+        connection.lose(cleanly=False)
+    assert why in next(event["reason"] for event in told if event.get("event") == "disconnected")
 
 
 def test_a_peer_that_has_said_all_still_gets_its_replies() -> None:
@@ -492,9 +502,8 @@ class TLSTransport(StringTransport):
         self.started = self.value()
 
 
-def tls_session() -> tuple[Connection, TLSTransport]:
-    server = MemoryServer()
-    session = server.factory.buildProtocol(None)
+def tls_session(server: MemoryServer | None = None) -> tuple[Connection, TLSTransport]:
+    session = (server or MemoryServer()).factory.buildProtocol(None)
     assert session is not None
     session.ctx = SSL.Context(SSL.TLS_SERVER_METHOD)
     transport = TLSTransport()
@@ -521,6 +530,22 @@ def test_tls_starts_a_session_afresh() -> None:
     assert codes(connection.send(b"MAIL FROM:<a@b>\r\n")) == ["503 5.5.1"]  # EHLO is forgotten too
     assert b"STARTTLS" not in connection.send(b"EHLO x\r\n")
     assert codes(connection.send(b"STARTTLS\r\n")) == ["502 5.5.1"]
+
+
+def test_a_session_whose_starttls_fails_is_closed_and_counts_no_more() -> None:
+    """The transport may be half inside TLS then, and never say that the connection is gone."""
+    events = Events()
+    server = MemoryServer(sessions=1)
+    connection, transport = tls_session(server)
+    connection.session._log = events.log
+    transport.startTLS = None  # type: ignore[method-assign, assignment]
+    assert codes(connection.send(b"STARTTLS\r\n")) == ["220"]
+    assert transport.disconnected
+    assert server.factory.sessions == set()
+    assert server.connect().received().startswith(b"220 ")
+    connection.lose()
+    assert events.named.count("error") == events.named.count("disconnected") == 1
+    assert len(server.factory.sessions) == 1
 
 
 def test_starttls_is_offered_only_with_a_certificate() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from mailagent.smtp.verbs import State, Verb, illegal
 
-ALWAYS = {Verb.HELO, Verb.EHLO, Verb.RSET, Verb.NOOP, Verb.QUIT, Verb.VRFY, Verb.EXPN, Verb.HELP}
+ALWAYS = {Verb.HELO, Verb.EHLO, Verb.LHLO, Verb.RSET, Verb.NOOP, Verb.QUIT, Verb.VRFY, Verb.EXPN, Verb.HELP}
 LEGAL = {
     State.START: ALWAYS | {Verb.XCLIENT},
     State.GREETED: ALWAYS | {Verb.XCLIENT, Verb.MAIL, Verb.STARTTLS, Verb.AUTH},

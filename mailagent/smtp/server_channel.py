@@ -13,7 +13,7 @@ What the commands mean is L{mailagent.smtp.session}'s.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -23,11 +23,11 @@ from twisted.python.failure import Failure
 from mailagent import log as events
 from mailagent.envelope.reply import Reply
 from mailagent.smtp import replies
-from mailagent.smtp.command_buffer import LineFault
+from mailagent.smtp.command_buffer import MAX_LINE, LineFault
 from mailagent.smtp.connection import READ_AHEAD, Connection
 from mailagent.smtp.incoming import IncomingMessage
 
-__all__ = ["READ_AHEAD", "Exchange"]
+__all__ = ["READ_AHEAD", "ServerChannel"]
 
 
 @attrs.define
@@ -41,7 +41,7 @@ class Chunk:
     left: int = attrs.field(default=attrs.Factory(lambda self: self.length, takes_self=True), init=False)
 
 
-class Exchange(Connection):
+class ServerChannel(Connection):
     """Lines and content in, replies out. Subclasses say what a line means and whether a transaction is open."""
 
     def __init__(self, chal: Any = None, contextFactory: Any = None) -> None:
@@ -107,9 +107,11 @@ class Exchange(Connection):
         if self._draining and not self.in_transaction:
             self._close(replies.SHUTTING_DOWN)
             return False
-        line = self._input.take_line()
+        line = self._input.take_line(self._longest_line)
         if line is None:
             return False
+        if self._takes_response(line):
+            return True
         self._commands += 1
         if self._commands > self.limits.commands_per_session:
             self._close(replies.TOO_MANY_COMMANDS)
@@ -118,6 +120,15 @@ class Exchange(Connection):
         else:
             self._command(line)
         return True
+
+    @property
+    def _longest_line(self) -> int:
+        """Octets that the line which is awaited may have, CRLF included."""
+        return MAX_LINE
+
+    def _takes_response(self, line: bytes | LineFault) -> bool:
+        """Take the line if it is no command, whatever it looks like, but the answer to a question of ours."""
+        return False
 
     def _command(self, line: bytes) -> None:
         """Carry out one command line."""
@@ -131,7 +142,7 @@ class Exchange(Connection):
         """Answer a chunk."""
         raise NotImplementedError
 
-    def _content_taken(self, reply: Reply) -> None:
+    def _content_taken(self, answers: Sequence[Reply]) -> None:
         """Answer the end of the content."""
         raise NotImplementedError
 

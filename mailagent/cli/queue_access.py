@@ -1,0 +1,70 @@
+"""The queue's database, opened for a command: to look, or to change. What is wrong is one line that names it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+import sqlalchemy as sa
+
+from mailagent.cli.options import configuration
+from mailagent.config import Config
+from mailagent.database.engine import BUSY, database_url, for_reading, for_writing
+from mailagent.database.migration import check
+from mailagent.database.trouble import trouble
+from mailagent.interfaces import StorageFailed, StorageFull
+
+
+class Access:
+    """A configured queue.
+
+    @param config: the configuration file, or C{None} for where the server finds it.
+    @param state: the state directory, where the configuration names another.
+    """
+
+    def __init__(self, config: str | None, state: str | None) -> None:
+        self.config: Config = configuration(config)
+        directory = os.path.abspath(state) if state else self.config.state
+        try:
+            self._url = database_url(self.config.queue.url, directory)
+        except ValueError as error:
+            raise click.ClickException(f"queue.url: {error}") from None
+        file = self._url.database if self._url.get_backend_name() == "sqlite" else None
+        if file is not None and not os.path.exists(file):
+            raise click.ClickException(f"{file}: no queue there; the server makes it at its first start")
+        if file is not None and not os.access(file, os.R_OK):
+            raise click.ClickException(f"{file}: Permission denied; be the user whom the server runs as")
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection that changes nothing."""
+        with self._told(), trouble():
+            engine = for_reading(self._url, BUSY)
+            try:
+                with engine.begin() as connection:
+                    check(connection)
+                    yield connection
+            finally:
+                engine.dispose()
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Engine]:
+        """An engine, each of whose transactions writes."""
+        with self._told(), trouble():
+            engine = for_writing(self._url, BUSY)
+            try:
+                with engine.begin() as connection:
+                    check(connection)
+                yield engine
+            finally:
+                engine.dispose()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (StorageFailed, StorageFull) as error:
+            name = self._url.database if self._url.host is None else self._url.render_as_string(hide_password=True)
+            raise click.ClickException(f"{name}: {error}") from None

@@ -1,0 +1,73 @@
+"""The database, opened: for the one writer, and for readers.
+
+A transaction of the writer begins as one that writes (C{BEGIN IMMEDIATE}), so that it waits for another process's
+before it has read anything, and a commit is on stable storage when it returns (WAL, C{synchronous=FULL}). Readers see
+what was committed when they began, hold nobody up, and cannot change anything.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+#: Seconds for which we wait for another process's transaction.
+BUSY = 5.0
+
+
+def database_url(text: str, state: str) -> sa.URL:
+    """What the configuration calls the database; a relative SQLite file is in the C{state} directory.
+
+    @raise ValueError: not a URL, or a SQLite database that is not a file.
+    """
+    try:
+        url = sa.make_url(text)
+    except sa.exc.ArgumentError:
+        raise ValueError("not a database URL") from None  # its text could hold a password
+    if url.get_backend_name() != "sqlite":
+        return url
+    if not url.database or url.database.startswith((":", "file:")):
+        raise ValueError("a SQLite database must be a file")
+    return url.set(database=os.path.abspath(os.path.join(state, url.database)))
+
+
+def for_writing(url: sa.URL, busy: float = BUSY) -> sa.Engine:
+    """The database for its writer; a SQLite file is made, readable by us alone, where there is none yet.
+
+    @raise OSError: the file cannot be made.
+    """
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(url, pool_pre_ping=True)
+    assert url.database is not None
+    os.close(os.open(url.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    engine = sa.create_engine(url, connect_args={"timeout": busy})
+    _prepare(engine, "BEGIN IMMEDIATE", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+    return engine
+
+
+def for_reading(url: sa.URL, busy: float = BUSY) -> sa.Engine:
+    """The database for those who only look. Nothing can be written by its connections."""
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(url, pool_pre_ping=True, execution_options={"postgresql_readonly": True})
+    assert url.database is not None
+    read_only = url.set(database=f"file:{quote(url.database)}", query={"mode": "ro", "uri": "true"})
+    engine = sa.create_engine(read_only, connect_args={"timeout": busy})
+    _prepare(engine, "BEGIN")
+    return engine
+
+
+def _prepare(engine: sa.Engine, begin: str, *settings: str) -> None:
+    """Have each SQLite connection begin its transactions by C{begin}, and by nothing that the driver thinks of."""
+
+    def connected(connection: Any, _: object) -> None:
+        connection.isolation_level = None
+        # Text that is not UTF-8 is one row's trouble, for whoever reads it; not that of all rows read with it.
+        connection.text_factory = lambda octets: octets.decode("utf-8", "surrogateescape")
+        for setting in settings:
+            connection.execute(f"PRAGMA {setting}")
+
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))

@@ -1,0 +1,66 @@
+"""Bringing a database's tables to this version, and refusing one that is not ours to read.
+
+The daemon migrates at its start, in one transaction; others only check, and say what is amiss.
+"""
+
+from __future__ import annotations
+
+import os
+
+import sqlalchemy as sa
+
+from mailagent.database import migrations
+from mailagent.database.schema import VERSION
+from mailagent.database.trouble import trouble
+from mailagent.interfaces import StorageFailed
+
+
+class WrongVersion(StorageFailed):
+    """The database's tables are not those of this version; the text says what to do."""
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Bring the tables to this version, or leave all as it was. Blocks.
+
+    @raise WrongVersion: a newer version has been here.
+    @raise StorageFailed: the database cannot be written (L{mailagent.interfaces.StorageFull}: for want of room).
+    """
+    with trouble(), engine.begin() as connection:
+        found = _version(connection)
+        if found == VERSION:
+            return
+        _refuse_newer(found)
+        _upgrade(connection)
+
+
+def check(connection: sa.Connection) -> None:
+    """See that the tables are those of this version, and change nothing.
+
+    @raise WrongVersion: they are not.
+    """
+    found = _version(connection)
+    _refuse_newer(found)
+    if found != VERSION:
+        raise WrongVersion("the database has not been made ready for this version: start the server once")
+
+
+def _version(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def _refuse_newer(found: str | None) -> None:
+    if found is not None and found > VERSION:
+        raise WrongVersion(f"the database was written by a newer version of mailagent (tables {found}, ours {VERSION})")
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    from alembic import command  # only where there is something to do: it takes a while to load
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", os.path.dirname(migrations.__file__).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, VERSION)

@@ -1,0 +1,1 @@
+"""The resolver everybody shares: what the DNS says, bounded in time, threads and memory."""

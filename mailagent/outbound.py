@@ -1,0 +1,200 @@
+"""The way out, as a running part of the server: the queue's database, its scheduler, and those who take mail away.
+
+Nothing touches a file before L{Outbound.prepare}, and no thread runs before L{Outbound.start}: twistd has shed its
+privileges by then, and forked. What the configuration says is asked at each attempt, so a reload only replaces
+C{config}; the database alone stays what it was at the start.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from random import SystemRandom
+from typing import Any
+
+import attrs
+import sqlalchemy as sa
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
+
+from mailagent.config import Config
+from mailagent.config.values import server_parts
+from mailagent.database.engine import database_url, for_reading, for_writing
+from mailagent.database.migration import migrate
+from mailagent.database.reader import Reader
+from mailagent.database.writer import Writer
+from mailagent.dns.resolver import THREADS, Resolver
+from mailagent.envelope.outcome import Outcome
+from mailagent.envelope.queued import QueuedMessage
+from mailagent.interfaces import Chunks, ICourier, IDirectory, IMailstore, IQueue, StorageFailed
+from mailagent.queue.items import DELIVERED, QueuedRecipient, Settlement, StoredMessage
+from mailagent.queue.node import node_id
+from mailagent.queue.notification import notifications
+from mailagent.queue.queue import Queue, reading
+from mailagent.queue.report import compose
+from mailagent.queue.returned import returned_header
+from mailagent.queue.scheduler import Scheduler
+from mailagent.queue.store import Store
+from mailagent.reception.dispatch import ComposeNotice
+from mailagent.reception.local_courier import LocalCourier, LocalFirst
+from mailagent.relay.courier import Courier
+from mailagent.relay.ourselves import Ourselves
+from mailagent.relay.sessions import Sessions, endpoint
+
+#: Threads that read the database, and small files.
+_READERS = 4
+
+
+@attrs.frozen
+class _Running:
+    """What there is once the database is open."""
+
+    queue: Queue
+    writer: Writer
+    scheduler: Scheduler
+    readers: sa.Engine
+
+
+@implementer(IQueue)
+class Outbound:
+    """See the module.
+
+    @param listening: where we listen, now: IP addresses and ports.
+    @param new_message_id: gives an identifier that nothing else has.
+    @ivar config: the configuration, now.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        directory: IDirectory,
+        mailstore: IMailstore,
+        new_message_id: Callable[[], str],
+        listening: Callable[[], Iterable[tuple[str, int]]],
+        reactor: Any,
+        log: Logger,
+    ) -> None:
+        self.config = config
+        self._url, self._state = config.queue.url, config.state
+        self._reactor = reactor
+        self._log = log
+        self._pools = {
+            name: ThreadPool(minthreads=0, maxthreads=most, name=name)
+            for name, most in (("dns", THREADS), ("readers", _READERS))
+        }
+        self._remote = self._courier(listening)
+        local = LocalCourier(directory, mailstore, self, new_message_id)
+        self._delivery = LocalFirst(directory, local, self._remote)
+        self._running: _Running | None = None
+
+    def _courier(self, listening: Callable[[], Iterable[tuple[str, int]]]) -> Courier:
+        """What takes mail to other hosts."""
+        clock = self._reactor
+
+        def server() -> tuple[str, int] | None:
+            given = self.config.relay.resolver
+            return server_parts(given) if given is not None else None
+
+        def config() -> Config:
+            return self.config
+
+        resolver = Resolver(self._in_pool("dns"), clock.seconds, server)
+        sessions = Sessions(config, clock, partial(endpoint, clock), self._in_pool("readers"))
+        ourselves = Ourselves(self.config.hostname, listening)
+        return Courier(config, clock, resolver, ourselves, sessions, SystemRandom().shuffle)
+
+    def prepare(self) -> None:
+        """Open the database, and bring it to this version. Blocks.
+
+        @raise StorageFailed: it cannot be used; the text says why.
+        @raise OSError: it cannot be made.
+        """
+        try:
+            url = database_url(self._url, self._state)
+            engine = for_writing(url)
+            migrate(engine)
+            node = node_id(self._state, os.urandom(16))
+        except ValueError as error:
+            raise StorageFailed(f"queue: {error}") from None
+        store, writer = Store(node, self.config.hostname), Writer(engine, self._reactor)
+        readers = for_reading(url)
+        reader = Reader(readers, self._in_pool("readers"))
+        scheduler = self._scheduler(store, writer, reader)
+        queue = Queue(writer, store, self._reactor.seconds, self._reactor, scheduler.wake)
+        self._running = _Running(queue, writer, scheduler, readers)
+
+    def _scheduler(self, store: Store, writer: Writer, reader: Reader) -> Scheduler:
+        courier: ICourier = self._delivery
+        return Scheduler(
+            run=writer.run,
+            read=reader.run,
+            store=store,
+            courier=courier,
+            content=partial(reading, reader, store),
+            clock=self._reactor,
+            settings=lambda: self.config.queue,
+            hostname=self.config.hostname,
+            random=SystemRandom(),
+            log=self._log,
+        )
+
+    def start(self) -> None:
+        """Begin to take mail, and to take it away."""
+        assert self._running is not None  # prepared
+        for pool in self._pools.values():
+            pool.start()
+        self._running.writer.start()
+        self._running.scheduler.start()
+
+    def take_up(self, config: Config) -> None:
+        """Go by this configuration from now on."""
+        self.config = config
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._running is not None:
+            self._running.scheduler.wake()
+
+    def enqueue(self, messages: Sequence[QueuedMessage], content: Chunks) -> None:
+        """See L{IQueue}."""
+        if self._running is None:
+            raise StorageFailed("the queue is not open")
+        self._running.queue.enqueue(messages, content)
+
+    def stop(self, seconds: float) -> Deferred[None]:
+        """End what is under way, at most in C{seconds}, or give it back; then close. The queue takes mail no more."""
+        return Deferred.fromCoroutine(self._stop(seconds))
+
+    async def _stop(self, seconds: float) -> None:
+        running, self._running = self._running, None
+        if running is None:
+            return
+        await running.scheduler.stop(seconds)
+        await self._remote.close()
+        await self._in_pool("readers")(running.writer.stop)
+        running.readers.dispose()
+        for pool in self._pools.values():
+            pool.stop()
+
+    def _in_pool(self, name: str) -> Callable[..., Deferred[Any]]:
+        return partial(deferToThreadPool, self._reactor, self._pools[name])
+
+
+def success_notice(hostname: str, new_message_id: Callable[[], str], seconds: Callable[[], float]) -> ComposeNotice:
+    """What writes notices of success for mail that came in."""
+
+    def notice(message: QueuedMessage, outcomes: Sequence[Outcome], beginning: bytes) -> tuple[QueuedMessage, bytes]:
+        now = seconds()
+        stored = StoredMessage(message.id, now, message.envelope, message.header, 0, message.report_to)
+        settlements = [
+            Settlement(QueuedRecipient(0, each.recipient, message.envelope.wishes(each.recipient)), each, DELIVERED)
+            for each in outcomes
+        ]
+        told = notifications(stored, settlements, now, 0.0)
+        return compose(stored, told, returned_header(message.header + beginning), hostname, new_message_id(), now)
+
+    return notice

@@ -1,0 +1,257 @@
+"""The queue's daily work: what is due is tried, what has waited too long is ended or told of, leases are looked after.
+
+The scheduler looks for work when something was enqueued, when something is due, when there is room again, and every
+L{POLL} seconds, so that what others do to the database is seen. While the database is away it waits; nothing ends it
+but L{Scheduler.stop}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from functools import partial
+from random import Random
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from mailagent.config.outbound import QueueSettings
+from mailagent.interfaces import ICourier, StorageFailed, StorageFull
+from mailagent.queue.access import FIRST_PAUSE, LONGEST_PAUSE, Access, Run
+from mailagent.queue.attempts import Attempts
+from mailagent.queue.items import QueuedItem
+from mailagent.queue.lanes import FIRST, Lanes
+from mailagent.queue.reporter import Content, Reporter
+from mailagent.queue.store import Store
+
+#: Seconds between looks, at most.
+POLL = 1.0
+#: Seconds between the signs that this node lives, and after how many without one another's leases are freed.
+HEARTBEAT, ADOPT, DEAD = 15.0, 30.0, 60.0
+#: Seconds between looks for what has waited too long, or is not needed any more; and how much is taken up at once.
+SWEEP, SOME = 60.0, 100
+
+
+class Scheduler:
+    """See the module. Everything happens in the reactor's thread, but for the database's jobs.
+
+    @param run: L{mailagent.database.writer.Writer.run}.
+    @param read: L{mailagent.database.reader.Reader.run}.
+    @param content: how a message is read: L{mailagent.queue.queue.reading}, given reader and store.
+    @param clock: its C{seconds} are those since the epoch.
+    @param settings: asked each time, so that they may change.
+    @param hostname: ours, which reports come from.
+    @param random: for the jitter, and ids.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: Run,
+        read: Run,
+        store: Store,
+        courier: ICourier,
+        content: Content,
+        clock: IReactorTime,
+        settings: Callable[[], QueueSettings],
+        hostname: str,
+        random: Random,
+        log: Logger,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._log = log
+        self._seconds: Callable[[], float] = clock.seconds
+        self._reading = Access(read, clock, "read", log)
+        self._writing = Access(run, clock, "written", log)
+        self._lanes = Lanes()
+        self._attempts = Attempts(
+            store=store,
+            courier=courier,
+            content=content,
+            read=read,
+            reading=self._reading,
+            writing=self._writing,
+            lanes=self._lanes,
+            reporter=Reporter(content, hostname, self._seconds, random),
+            seconds=self._seconds,
+            random=random,
+            log=log,
+        )
+        self._in_hand: set[Deferred[None]] = set()
+        self._busy: set[Deferred[None]] = set()  # with this, and with the rest of our own work
+        self._chores: list[LoopingCall] = []
+        self._pause: Deferred[None] | None = None
+        self._woken = False
+        self._stopping = False
+
+    def start(self) -> None:
+        """Begin, as soon as the database lets us."""
+        self._track(self._work_on(), self._busy)
+
+    def wake(self) -> None:
+        """There is something new in the queue, or room for more."""
+        self._woken = True
+        if self._pause is not None:
+            pause, self._pause = self._pause, None
+            pause.callback(None)
+
+    def stop(self, seconds: float) -> Deferred[None]:
+        """Take up nothing more. The C{Deferred} fires once all in hand is done; after C{seconds}, attempts are
+        cancelled and given back."""
+        return Deferred.fromCoroutine(self._stop(seconds))
+
+    async def _stop(self, seconds: float) -> None:
+        self._stopping = True
+        for chore in self._chores:
+            if chore.running:
+                chore.stop()
+        self.wake()
+        last = self._clock.callLater(seconds, self._cancel)
+        while busy := self._in_hand | self._busy:
+            await DeferredList([_shadow(each) for each in busy])
+        if last.active():
+            last.cancel()
+
+    def _cancel(self) -> None:
+        """Give back what is being tried. A claim under way is let through, as its items would be lost to us."""
+        self._attempts.stopping = True
+        for each in tuple(self._in_hand):
+            each.cancel()
+
+    async def _work_on(self) -> None:
+        """All there is to do, until we stop."""
+        trouble = FIRST_PAUSE
+        while not self._stopping:
+            self._woken = False
+            try:
+                pause = await self._look()
+                trouble = FIRST_PAUSE
+            except (StorageFailed, StorageFull):  # the log has it
+                pause, trouble = trouble, min(2 * trouble, LONGEST_PAUSE)
+            except Exception:
+                self._log.failure("looking for work in the queue", event="error")
+                pause, trouble = trouble, min(2 * trouble, LONGEST_PAUSE)
+            await self._rest(pause)
+
+    async def _begin_work(self) -> None:
+        """Take back what was ours when we ended, and begin with what is done again and again."""
+        await self._writing.once(self._store.start)
+        if not self._stopping:
+            for chore, seconds in ((self._beat, HEARTBEAT), (self._adopt, ADOPT), (self._sweep, SWEEP)):
+                self._chores.append(self._chore(chore, seconds))
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait for so long, or to be woken."""
+        if self._woken or self._stopping:
+            return
+        self._pause = Deferred()
+        call = self._clock.callLater(seconds, self.wake)
+        try:
+            await self._pause
+        finally:
+            self._pause = None
+            if call.active():
+                call.cancel()
+
+    async def _look(self) -> float:
+        """Take up what is due and there is room for; returns for how many seconds there is nothing more to do."""
+        if not self._chores:
+            await self._begin_work()
+        while not self._stopping and (room := self._settings().deliveries - len(self._in_hand)) > 0:
+            ready = await self._reading.once(partial(self._store.next_ready, busy=self._lanes.full()))
+            now = self._seconds()
+            if ready is None or ready > now:
+                return POLL if ready is None else min(ready - now, POLL)
+            windows, full = self._lanes.windows(), self._lanes.full()
+            items = await self._writing.once(
+                partial(self._store.claim, now=now, room=room, windows=windows, window=FIRST, busy=full)
+            )
+            for item in items:
+                self._take(item)
+            if not items:  # what seemed ready was not, or another node's
+                break
+        return POLL
+
+    def _take(self, item: QueuedItem) -> None:
+        """Try an item, if there is room: a message with very many recipients makes several."""
+        settings = self._settings()
+        if self._stopping or len(self._in_hand) >= settings.deliveries:
+            self._begin(self._attempts.release(item))
+            return
+        self._lanes.enter(item.destination)
+        self._begin(self._attempts.deliver(item, settings), lambda: self._lanes.leave(item.destination))
+
+    def _begin(self, work: Coroutine[Any, Any, None], ended: Callable[[], None] = lambda: None) -> Deferred[None]:
+        """Have something in hand until it has ended."""
+        return self._track(work, self._in_hand, ended, self.wake)
+
+    def _track(
+        self, work: Coroutine[Any, Any, None], among: set[Deferred[None]], *ended: Callable[[], None]
+    ) -> Deferred[None]:
+        """Have work done, which is C{among} others until it ends, however it does."""
+        done = Deferred.fromCoroutine(work)
+        among.add(done)
+
+        def end(result: Failure | None) -> None:
+            among.discard(done)
+            if isinstance(result, Failure) and not result.check(CancelledError):
+                self._log.failure("the queue's scheduler", result, event="error")
+            for each in ended:
+                each()
+
+        return done.addBoth(end)
+
+    def _chore(self, work: Callable[[], Coroutine[Any, Any, None]], seconds: float) -> LoopingCall:
+        async def once() -> None:
+            with suppress(StorageFailed, StorageFull):  # the log has it
+                await work()
+
+        chore = LoopingCall(lambda: self._track(once(), self._busy))
+        chore.clock = self._clock
+        chore.start(seconds)
+        return chore
+
+    async def _beat(self) -> None:
+        await self._writing.once(self._store.beat)
+
+    async def _adopt(self) -> None:
+        if await self._writing.once(partial(self._store.adopt, seconds=DEAD)):
+            self.wake()
+
+    async def _sweep(self) -> None:
+        """End or tell of what has waited too long, then remove what is not needed any more."""
+        while not self._stopping:
+            settings = self._settings()
+            overdue = partial(
+                self._store.overdue,
+                now=self._seconds(),
+                give_up=settings.give_up,
+                delay_notice=settings.delay_notice,
+                limit=SOME,
+            )
+            items = await self._writing.once(overdue)
+            if not items:
+                break
+            await DeferredList([_shadow(self._begin(self._attempts.end(item, settings))) for item in items])
+        sweep = partial(self._store.sweep, now=self._seconds(), keep=self._settings().keep, limit=SOME)
+        removed = SOME
+        while removed and not self._stopping:
+            removed = await self._writing.once(sweep)
+
+
+def _shadow(done: Deferred[None]) -> Deferred[None]:
+    """Fires when C{done} does, and leaves it as it is."""
+    shadow: Deferred[None] = Deferred()
+
+    def follow(result: object) -> object:
+        shadow.callback(None)
+        return result
+
+    done.addBoth(follow)
+    return shadow

@@ -1,0 +1,142 @@
+"""The queue in the database: everything that is done with its tables on the way of a message.
+
+Each operation is one step of a transaction that belongs to the caller (L{mailagent.database.writer.Writer} or
+L{mailagent.database.reader.Reader}), blocks, and costs the same whatever else waits. Moments are seconds since the
+epoch; C{now} is the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import sqlalchemy as sa
+
+from mailagent import __version__
+from mailagent.envelope.queued import QueuedMessage
+from mailagent.queue import store_content, store_destinations, store_insert, store_nodes, store_settle
+from mailagent.queue.items import QueuedItem, Settlement
+from mailagent.queue.store_claim import Claimer
+
+
+class Store:
+    """See the module.
+
+    @param node: this node's id (see L{mailagent.queue.node}).
+    @param name: what people call it: its host name.
+    """
+
+    def __init__(self, node: str, name: str = "") -> None:
+        self._node = node
+        self._name = name
+        self._claimer = Claimer(node)
+
+    def start(self, connection: sa.Connection) -> int:
+        """Register this node, and free what it had leased when it ended; returns how many recipients that were."""
+        return store_nodes.start(connection, self._node, self._name, __version__)
+
+    def beat(self, connection: sa.Connection) -> None:
+        """Say that this node lives."""
+        store_nodes.beat(connection, self._node)
+
+    def adopt(self, connection: sa.Connection, seconds: float) -> int:
+        """Free the leases of other nodes that have not lived for C{seconds}; returns how many recipients that were."""
+        return store_nodes.adopt(connection, self._node, seconds)
+
+    def insert_chunk(self, connection: sa.Connection, message_id: str, number: int, octets: bytes) -> None:
+        """Store a piece of a large message's content, ahead of its envelope. C{number} counts from 0."""
+        store_insert.insert_chunk(connection, message_id, number, octets)
+
+    def insert(
+        self,
+        connection: sa.Connection,
+        messages: Sequence[QueuedMessage],
+        body: bytes | None,
+        now: float,
+        chunks: int = 0,
+    ) -> None:
+        """Publish messages, due at once.
+
+        @param body: the content of a small one; C{None} where C{chunks} have been stored for each.
+        @raise mailagent.interfaces.StorageFailed: they are not there any more.
+        """
+        store_insert.insert(connection, messages, body, chunks, now)
+
+    def discard(self, connection: sa.Connection, ids: Sequence[str]) -> None:
+        """Remove the chunks of messages that will not be published after all."""
+        store_insert.discard(connection, ids)
+
+    def claim(
+        self,
+        connection: sa.Connection,
+        now: float,
+        room: int,
+        windows: Mapping[str, int] | None = None,
+        window: int = 2,
+        busy: Collection[str] = (),
+    ) -> list[QueuedItem]:
+        """Lease what is due, the destination that has waited longest first.
+
+        There may be more: until nothing is given, ask again, with what was given counted.
+
+        @param room: messages wanted at most (one with more than 100 recipients at a destination makes several items).
+        @param windows: messages wanted at most for a destination, at least 1; C{window} for those not named.
+        @param busy: destinations for which none are wanted.
+        """
+        return self._claimer.due(connection, now, room, windows or {}, window, busy)
+
+    def overdue(
+        self, connection: sa.Connection, now: float, give_up: float, delay_notice: float, limit: int
+    ) -> list[QueuedItem]:
+        """Lease what has waited too long, wherever it is due and whatever is held.
+
+        That is what is older than C{give_up} seconds, and what is older than C{delay_notice} and has not been
+        settled as C{delay_told}. The scheduler tells them apart by age.
+
+        @param limit: recipients at most.
+        """
+        return self._claimer.overdue(connection, now, give_up, delay_notice, limit)
+
+    def still_leased(self, connection: sa.Connection, item: QueuedItem) -> bool:
+        """Whether nobody has taken any of the item's recipients away from us."""
+        return store_settle.still_leased(connection, item)
+
+    def settle(
+        self,
+        connection: sa.Connection,
+        item: QueuedItem,
+        settlements: Sequence[Settlement],
+        reports: Sequence[tuple[QueuedMessage, bytes]],
+        at: float,
+        seconds: float,
+    ) -> bool:
+        """Write down what became of an item's recipients: history, states, and reports to be sent, in one.
+
+        The lease of those named ends. A message's content goes when none of its recipients needs it.
+
+        @param settlements: at least one.
+        @param reports: new messages, each with its content.
+        @param at: when the attempt began; C{seconds}: how long it took.
+        @return: C{False}, and nothing is written, where the lease is not ours any more.
+        """
+        return store_settle.settle(connection, item, settlements, reports, at, seconds)
+
+    def release(self, connection: sa.Connection, item: QueuedItem, due: float | None = None) -> bool:
+        """Give a lease back, as nothing was tried: due as before, or at C{due}. C{False} where it was not ours."""
+        return store_settle.release(connection, item, due)
+
+    def hold_destination(self, connection: sa.Connection, destination: str, until: float, reason: str) -> None:
+        """Claim nothing there before C{until}; 0 ends a hold."""
+        store_destinations.hold(connection, destination, until, reason)
+
+    def next_ready(self, connection: sa.Connection, busy: Collection[str] = ()) -> float | None:
+        """When there is something to claim, apart from destinations that are C{busy}; C{None} if nothing waits."""
+        return store_destinations.next_ready(connection, busy)
+
+    def read_piece(self, connection: sa.Connection, message_id: str, number: int) -> bytes | None:
+        """A piece of the content (the message's C{header} goes ahead of it), counted from 0; C{None} past the end."""
+        return store_content.read_piece(connection, message_id, number)
+
+    def sweep(self, connection: sa.Connection, now: float, keep: float, limit: int) -> int:
+        """Remove some of what nobody needs: history C{keep} seconds after its end, content that no envelope came for
+        within a day, destinations where nothing waits. Returns how many; as long as there are any, ask again."""
+        return store_content.sweep(connection, now, keep, limit)

@@ -1,0 +1,170 @@
+"""Taking work in hand: recipients that are due, leased to this node under a token.
+
+What it costs depends on what is taken, not on what waits: destinations are found by C{ready}, and their recipients by
+C{due}, each in an index. Two nodes that claim at the same time pass over each other's rows.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import attrs
+import sqlalchemy as sa
+from twisted.logger import Logger
+
+from mailagent.database.schema import destinations, messages, recipients
+from mailagent.log import RECIPIENT_QUARANTINED
+from mailagent.queue.items import QUARANTINED, QUEUED, QueuedItem, QueuedRecipient, StoredMessage
+from mailagent.queue.store_destinations import WAITING, recompute
+from mailagent.queue.store_rows import UnreadableRow, read_message, read_recipient, storable
+
+#: Recipients of one item (RFC 5321 section 4.5.3.1.8: what every server must take).
+MOST_RECIPIENTS = 100
+#: How many of a destination's recipients are looked at for each message wanted: some have several there.
+_LOOK = 10
+
+_READY = (
+    sa.select(destinations.c.name)
+    .where(
+        destinations.c.ready <= sa.bindparam("now"), destinations.c.name.not_in(sa.bindparam("busy", expanding=True))
+    )
+    .order_by(destinations.c.ready)
+    .limit(sa.bindparam("room", type_=sa.Integer))
+    .with_for_update(skip_locked=True)
+)
+_DUE_AT = sa.and_(recipients.c.destination == sa.bindparam("destination"), recipients.c.due <= sa.bindparam("now"))
+_FIRST_DUE = (
+    sa.select(recipients.c.message_id)
+    .where(_DUE_AT, WAITING)
+    .order_by(recipients.c.due)
+    .limit(sa.bindparam("rows", type_=sa.Integer))
+)
+#: Here, what waits is spelt so that the index of all that is due is not thought fit for it.
+_THEIR_DUE = (
+    sa.select(recipients)
+    .where(_DUE_AT, recipients.c.message_id.in_(sa.bindparam("wanted", expanding=True)))
+    .where(recipients.c.state == QUEUED, sa.func.coalesce(recipients.c.lease_token, "") == "")
+    .with_for_update(skip_locked=True)
+)
+_ENVELOPE = [column for column in messages.c if column.name not in ("body", "finished")]
+_LEASE = (
+    sa.update(recipients)
+    .where(recipients.c.id == sa.bindparam("recipient"))
+    .values(lease_node=sa.bindparam("node"), lease_token=sa.bindparam("token"))
+)
+
+
+@attrs.frozen
+class Claimer:
+    """Claims for one node.
+
+    @ivar node: its id.
+    """
+
+    _node: str
+    _log: Logger = attrs.field(factory=lambda: Logger("mailagent.queue"))
+
+    def due(
+        self,
+        connection: sa.Connection,
+        now: float,
+        room: int,
+        windows: Mapping[str, int],
+        window: int,
+        busy: Collection[str],
+    ) -> list[QueuedItem]:
+        """Lease what is due. See L{mailagent.queue.store.Store.claim}."""
+        rows: list[sa.RowMapping] = []
+        for name in self._ready(connection, now, room, busy):
+            if room <= 0:
+                break
+            found = _due_at(connection, name, now, min(windows.get(name, window), room))
+            room -= len({row["message_id"] for row in found})
+            rows += found
+            if not found:  # all of it was quarantined, or leased by another node just now
+                recompute(connection, [name])
+        return self._lease(connection, rows)
+
+    def overdue(
+        self, connection: sa.Connection, now: float, give_up: float, delay_notice: float, limit: int
+    ) -> list[QueuedItem]:
+        """Lease what is to be given up, or told about. See L{mailagent.queue.store.Store.overdue}."""
+        rows = _older(connection, False, now - min(give_up, delay_notice), limit)
+        if len(rows) < limit:
+            rows += _older(connection, True, now - give_up, limit - len(rows))
+        return self._lease(connection, rows)
+
+    def _ready(self, connection: sa.Connection, now: float, room: int, busy: Collection[str]) -> Sequence[str]:
+        return connection.scalars(_READY, {"now": now, "busy": list(busy), "room": max(room, 0)}).all()
+
+    def _lease(self, connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[QueuedItem]:
+        """Make items of the rows of recipients, and lease them; what cannot be read is set aside."""
+        if not rows:
+            return []
+        stored = _messages(connection, rows)
+        readable = {id_: message for id_, message in stored.items() if isinstance(message, StoredMessage)}
+        groups: dict[tuple[str, str], list[QueuedRecipient]] = {}
+        for row in rows:
+            recipient = self._recipient(connection, row, stored.get(row["message_id"], UnreadableRow("message_id")))
+            if recipient is not None:
+                groups.setdefault((row["message_id"], row["destination"]), []).append(recipient)
+        items = [item for (id_, name), group in groups.items() for item in _items(readable[id_], name, group)]
+        leases = [
+            {"recipient": recipient.id, "node": self._node, "token": item.token}
+            for item in items
+            for recipient in item.recipients
+        ]
+        if leases:
+            connection.execute(_LEASE, leases)
+        recompute(connection, {row["destination"] for row in rows})
+        return items
+
+    def _recipient(
+        self, connection: sa.Connection, row: sa.RowMapping, message: StoredMessage | UnreadableRow
+    ) -> QueuedRecipient | None:
+        """A recipient from its row; C{None} if that, or its message's, cannot be read, and it was set aside."""
+        try:
+            if isinstance(message, UnreadableRow):
+                raise message
+            return read_recipient(row)
+        except UnreadableRow as error:
+            RECIPIENT_QUARANTINED(self._log, id=row["message_id"], reason=f"recipient {row['id']}, column {error}")
+            reason = {"state": QUARANTINED, "reply_text": storable(f"cannot be read: column {error}")}
+            connection.execute(sa.update(recipients).where(recipients.c.id == row["id"]).values(reason))
+            return None
+
+
+def _messages(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> dict[str, StoredMessage | UnreadableRow]:
+    """The messages of these recipients, or why one cannot be read."""
+    found: dict[str, StoredMessage | UnreadableRow] = {}
+    ids = sorted({row["message_id"] for row in rows})
+    for row in connection.execute(sa.select(*_ENVELOPE).where(messages.c.id.in_(ids))).mappings():
+        try:
+            found[row["id"]] = read_message(row)
+        except UnreadableRow as error:
+            found[row["id"]] = error
+    return found
+
+
+def _items(message: StoredMessage, destination: str, group: Sequence[QueuedRecipient]) -> Iterator[QueuedItem]:
+    for start in range(0, len(group), MOST_RECIPIENTS):
+        some = tuple(group[start : start + MOST_RECIPIENTS])
+        yield QueuedItem(message, destination, some, secrets.token_hex(16))
+
+
+def _due_at(connection: sa.Connection, destination: str, now: float, window: int) -> list[sa.RowMapping]:
+    """The recipients due at a destination of at most C{window} messages, the longest due first."""
+    at = {"destination": destination, "now": now}
+    wanted = list(dict.fromkeys(connection.scalars(_FIRST_DUE, {**at, "rows": window * _LOOK})))[:window]
+    if not wanted:
+        return []
+    found = connection.execute(_THEIR_DUE, {**at, "wanted": wanted})
+    return sorted(found.mappings(), key=lambda row: (row["due"], row["id"]))
+
+
+def _older(connection: sa.Connection, told: bool, created: float, limit: int) -> list[sa.RowMapping]:
+    """Recipients that wait and were queued before C{created}, the oldest first."""
+    old = sa.select(recipients).where(WAITING, recipients.c.delay_told == told, recipients.c.created <= created)
+    old = old.order_by(recipients.c.created).limit(limit).with_for_update(skip_locked=True)
+    return list(connection.execute(old).mappings())

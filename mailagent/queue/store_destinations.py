@@ -1,0 +1,94 @@
+"""C{destinations.ready}, kept right: the later of C{held_until} and the earliest C{due} of what waits there.
+
+It is what finds work without a look at what is not due: a destination that is held costs nothing, however much waits
+for it. Whoever adds what waits L{offer}s; whoever takes some away has it L{recompute}d, by one seek of an index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from mailagent.database.schema import WAITS, destinations, recipients
+
+#: The condition of L{WAITS}, as an expression.
+WAITING = sa.text(WAITS)
+
+_EARLIEST = (
+    sa.select(recipients.c.due)
+    .where(recipients.c.destination == destinations.c.name, WAITING)
+    .order_by(recipients.c.due)
+    .limit(1)
+    .scalar_subquery()
+)
+
+
+def _later(one: Any, other: Any) -> sa.ColumnElement[float]:
+    """The later of two moments; NULL where C{one} is."""
+    return sa.case((one < other, other), else_=one)
+
+
+_RECOMPUTE = (
+    sa.update(destinations)
+    .where(destinations.c.name.in_(sa.bindparam("names", expanding=True)))
+    .values(ready=_later(_EARLIEST, destinations.c.held_until))
+)
+
+
+def _insert(dialect: str) -> Any:
+    """An INSERT that may have C{ON CONFLICT}, which the dialects spell alike and SQLAlchemy not at all."""
+    return (sqlite if dialect == "sqlite" else postgresql).insert(destinations)
+
+
+@cache
+def _offer(dialect: str) -> sa.Insert:
+    insert = _insert(dialect)
+    offered = _later(insert.excluded.ready, destinations.c.held_until)
+    earlier = sa.case((destinations.c.ready <= offered, destinations.c.ready), else_=offered)
+    statement: sa.Insert = insert.on_conflict_do_update(index_elements=["name"], set_={"ready": earlier})
+    return statement
+
+
+def offer(connection: sa.Connection, due: Mapping[str, float]) -> None:
+    """Something waits at each of these destinations now, from the moment given."""
+    rows = [{"name": name, "ready": due[name], "held_until": 0.0, "reason": ""} for name in sorted(due)]
+    connection.execute(_offer(connection.dialect.name), rows)
+
+
+def recompute(connection: sa.Connection, names: Collection[str]) -> None:
+    """What waits at these destinations has become less, or is held until another moment."""
+    if names:
+        connection.execute(_RECOMPUTE, {"names": sorted(set(names))})
+
+
+def restore(connection: sa.Connection, names: Collection[str]) -> None:
+    """Something waits again at these destinations, which may have been swept away meanwhile."""
+    if names:
+        rows = [{"name": name, "held_until": 0.0, "reason": ""} for name in sorted(set(names))]
+        connection.execute(_insert(connection.dialect.name).on_conflict_do_nothing(), rows)
+        recompute(connection, names)
+
+
+def hold(connection: sa.Connection, name: str, until: float, reason: str) -> None:
+    """Nothing is claimed there before C{until}, in seconds since the epoch; 0 ends a hold."""
+    insert = _insert(connection.dialect.name)
+    changes = {"held_until": insert.excluded.held_until, "reason": insert.excluded.reason}
+    statement = insert.on_conflict_do_update(index_elements=["name"], set_=changes)
+    connection.execute(statement, {"name": name, "held_until": until, "reason": reason})
+    recompute(connection, [name])
+
+
+def next_ready(connection: sa.Connection, busy: Collection[str] = ()) -> float | None:
+    """When there will be something to claim, at any destination that is not C{busy}; C{None}, if nothing waits."""
+    found = sa.select(destinations.c.ready).where(destinations.c.ready.is_not(None), destinations.c.name.not_in(busy))
+    return connection.scalar(found.order_by(destinations.c.ready).limit(1))
+
+
+def sweep_idle(connection: sa.Connection, now: float, limit: int) -> int:
+    """Forget destinations where nothing waits and that are not held."""
+    idle = sa.select(destinations.c.name).where(destinations.c.ready.is_(None), destinations.c.held_until <= now)
+    return connection.execute(sa.delete(destinations).where(destinations.c.name.in_(idle.limit(limit)))).rowcount

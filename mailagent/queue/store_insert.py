@@ -1,0 +1,54 @@
+"""New messages: the content first, the envelope last.
+
+The chunks of a large message are durable before anything refers to them; its envelope's transaction makes it visible,
+whole. Chunks whose envelope never came are found by their row in C{staged}, which that transaction removes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from mailagent.database.moment import database_now
+from mailagent.database.schema import chunks, messages, recipients, staged
+from mailagent.envelope.queued import QueuedMessage
+from mailagent.interfaces import StorageFailed
+from mailagent.queue.store_destinations import offer
+from mailagent.queue.store_rows import message_row, recipient_row
+
+#: Octets of a row of content, at most.
+CHUNK = 256 * 1024
+
+
+def insert_chunk(connection: sa.Connection, message_id: str, number: int, octets: bytes) -> None:
+    """Store one piece of a message that is not visible yet. C{number} counts from 0."""
+    if number == 0:
+        connection.execute(sa.insert(staged).values(message_id=message_id, created=database_now()))
+    connection.execute(sa.insert(chunks), {"message_id": message_id, "number": number, "octets": octets})
+
+
+def insert(
+    connection: sa.Connection, queued: Sequence[QueuedMessage], body: bytes | None, number: int, now: float
+) -> None:
+    """Publish messages: their content is C{body}, or the C{number} chunks that each has had stored.
+
+    @raise StorageFailed: the chunks are not there any more.
+    """
+    if body is None:
+        _take_staged(connection, [message.id for message in queued])
+    connection.execute(sa.insert(messages), [message_row(message, body, number, now) for message in queued])
+    rows = [recipient_row(message, each, now) for message in queued for each in message.envelope.recipients]
+    connection.execute(sa.insert(recipients), rows)
+    offer(connection, {str(row["destination"]): now for row in rows})
+
+
+def discard(connection: sa.Connection, ids: Sequence[str]) -> None:
+    """Remove chunks of messages that were not published."""
+    gone = connection.scalars(sa.delete(staged).where(staged.c.message_id.in_(ids)).returning(staged.c.message_id))
+    connection.execute(sa.delete(chunks).where(chunks.c.message_id.in_(gone.all())))
+
+
+def _take_staged(connection: sa.Connection, ids: Sequence[str]) -> None:
+    if connection.execute(sa.delete(staged).where(staged.c.message_id.in_(ids))).rowcount != len(ids):
+        raise StorageFailed("the message's content has been swept away meanwhile")

@@ -1,0 +1,36 @@
+"""Nodes: who holds leases, and whether it lives. By the database's clock: nodes need not agree on theirs."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from mailagent.database.moment import database_now
+from mailagent.database.schema import nodes, recipients
+from mailagent.queue.store_destinations import restore
+
+
+def start(connection: sa.Connection, node: str, name: str, version: str) -> int:
+    """Register a node that starts, and free what it had leased before; returns how many recipients that were."""
+    connection.execute(sa.delete(nodes).where(nodes.c.id == node))
+    row = sa.insert(nodes).values(id=node, name=name, version=version)
+    connection.execute(row.values(started=database_now(), heartbeat=database_now()))
+    return _free(connection, recipients.c.lease_node == node)
+
+
+def beat(connection: sa.Connection, node: str) -> None:
+    """The node lives."""
+    connection.execute(sa.update(nodes).where(nodes.c.id == node).values(heartbeat=database_now()))
+
+
+def adopt(connection: sa.Connection, node: str, seconds: float) -> int:
+    """Free the leases of other nodes that have not lived for so long; returns how many recipients that were."""
+    dead = sa.select(nodes.c.id).where(nodes.c.id != node, nodes.c.heartbeat < database_now() - seconds)
+    gone = connection.scalars(dead).all()
+    return _free(connection, recipients.c.lease_node.in_(gone)) if gone else 0
+
+
+def _free(connection: sa.Connection, whose: sa.ColumnElement[bool]) -> int:
+    freed = sa.update(recipients).where(whose).values(lease_node=None, lease_token=None)
+    names = connection.scalars(freed.returning(recipients.c.destination)).all()
+    restore(connection, set(names))
+    return len(names)

@@ -1,0 +1,1 @@
+"""Delivery to other hosts: routes, mail servers, TLS, connections."""

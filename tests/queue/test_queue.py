@@ -1,0 +1,166 @@
+"""The way into the queue, and the content's way out of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import event
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from zope.interface.verify import verifyObject
+
+from mailagent.database.reader import Reader
+from mailagent.interfaces import IQueue, StorageFailed, StorageFull
+from mailagent.queue.queue import ContentLost, Queue, reading, rechunked
+from mailagent.queue.store import Store
+from mailagent.queue.store_insert import CHUNK
+from tests.database.support import Caller, Database
+from tests.maildir.support import run_now
+from tests.queue.support import NOW, message
+
+LARGE = [b"a" * (CHUNK - 1), b"b" * (CHUNK + 2), b"c"]
+
+
+@pytest.fixture
+def woken() -> list[str]:
+    """One entry for each time the queue said that there is something new."""
+    return []
+
+
+@pytest.fixture
+def queue(database: Database, store: Store, woken: list[str]) -> Queue:
+    return Queue(database.writer, store, lambda: NOW, Caller(), lambda: woken.append("woken"))
+
+
+def read_all(database: Database, store: Store, id_: str) -> bytes:
+    """A claimed message, header and content, as an attempt reads it."""
+    found = {item.message.id: item.message for item in database.write(store.claim, NOW, 10)}
+    return joined(reading(Reader(database.reading, run_now), store, found[id_]))
+
+
+def joined(content: Callable[[], AsyncIterator[bytes]]) -> bytes:
+    results: list[bytes | Failure] = []
+
+    async def join() -> bytes:
+        return b"".join([piece async for piece in content()])
+
+    Deferred.fromCoroutine(join()).addBoth(results.append)
+    [result] = results
+    if isinstance(result, Failure):
+        result.raiseException()
+    assert isinstance(result, bytes)
+    return result
+
+
+def test_it_keeps_its_contract(queue: Queue) -> None:
+    assert verifyObject(IQueue, queue)
+
+
+@pytest.mark.parametrize("content", [[], [b""], [b"small\n"], LARGE, [b"x" * CHUNK], [b"x" * CHUNK, b"y" * CHUNK]])
+def test_content_comes_out_as_it_went_in(database: Database, store: Store, queue: Queue, content: list[bytes]) -> None:
+    queue.enqueue([message("m1", "a@x.example")], lambda: iter(content))
+    assert read_all(database, store, "m1") == b"Received: here\n" + b"".join(content)
+
+
+def test_content_can_be_read_again(database: Database, store: Store, queue: Queue) -> None:
+    queue.enqueue([message("m1", "a@x.example")], lambda: iter(LARGE))
+    [item] = database.write(store.claim, NOW, 10)
+    content = reading(Reader(database.reading, run_now), store, item.message)
+    assert joined(content) == joined(content)
+
+
+def test_messages_of_one_call_share_content_and_commit(database: Database, store: Store, queue: Queue) -> None:
+    queue.enqueue([message("m1", "a@x.example"), message("m2", "b@y.example")], lambda: iter(LARGE))
+    found = {item.message.id: item.message for item in database.write(store.claim, NOW, 10)}
+    reader = Reader(database.reading, run_now)
+    assert {joined(reading(reader, store, each)) for each in found.values()} == {b"Received: here\n" + b"".join(LARGE)}
+
+
+def test_small_content_costs_one_transaction(database: Database, queue: Queue) -> None:
+    before = database.writer.jobs
+    queue.enqueue([message("m1", "a@x.example"), message("m2", "b@y.example")], lambda: iter([b"x" * CHUNK]))
+    assert database.writer.jobs == before + 1
+
+
+def test_large_content_is_durable_before_its_envelope(database: Database, queue: Queue) -> None:
+    """Each piece is a transaction of its own; nothing is to be seen of the message before the last."""
+    seen: list[tuple[int, int]] = []
+
+    @event.listens_for(database.engine, "commit")
+    def _(connection: sa.Connection) -> None:
+        [counts] = connection.exec_driver_sql("SELECT (SELECT count(*) FROM chunks), (SELECT count(*) FROM recipients)")
+        seen.append((counts[0], counts[1]))
+
+    queue.enqueue([message("m1", "a@x.example")], lambda: iter(LARGE))
+    assert seen == [(1, 0), (2, 0), (3, 0), (3, 1)]
+
+
+def test_the_scheduler_is_woken_once_there_is_something(queue: Queue, woken: list[str]) -> None:
+    queue.enqueue([message("m1", "a@x.example")], lambda: iter([b""]))
+    assert woken == ["woken"]
+
+
+def test_content_that_cannot_be_read_leaves_nothing(database: Database, queue: Queue, woken: list[str]) -> None:
+    def breaking() -> Iterator[bytes]:
+        yield from LARGE
+        raise OSError("the disk is gone")
+
+    with pytest.raises(StorageFailed, match="the disk is gone"):
+        queue.enqueue([message("m1", "a@x.example")], breaking)
+    assert [database.rows(f"SELECT count(*) FROM {name}") for name in ("chunks", "staged", "messages")] == [[0]] * 3
+    assert woken == []
+
+
+def test_a_full_database_takes_nothing(database: Database, queue: Queue) -> None:
+    [pages] = database.rows("PRAGMA page_count")
+    database.engine.dispose()
+
+    def limited(connection: Any) -> None:
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 80}")
+
+    event.listen(database.engine, "begin", limited)
+    with pytest.raises(StorageFull):
+        queue.enqueue([message("m1", "a@x.example")], lambda: iter(LARGE))
+    assert [database.rows(f"SELECT count(*) FROM {name}") for name in ("chunks", "staged", "messages")] == [[0]] * 3
+    event.remove(database.engine, "begin", limited)
+    database.execute("PRAGMA max_page_count = 1000000")
+    queue.enqueue([message("m1", "a@x.example")], lambda: iter(LARGE))
+
+
+def test_a_second_message_of_the_same_id_takes_nothing_away_from_the_first(
+    database: Database, store: Store, queue: Queue
+) -> None:
+    queue.enqueue([message("m1", "a@x.example")], lambda: iter(LARGE))
+    with pytest.raises(StorageFailed, match="UNIQUE"):
+        queue.enqueue([message("m1", "a@x.example")], lambda: iter(LARGE))
+    assert read_all(database, store, "m1").endswith(b"c")
+
+
+@pytest.mark.parametrize(
+    ("content", "harm"),
+    [
+        ([b"small"], "UPDATE messages SET body = NULL"),
+        (LARGE, "DELETE FROM chunks WHERE number = 0"),
+        (LARGE, "DELETE FROM chunks WHERE number = 2"),
+    ],
+)
+def test_a_message_is_never_read_short(
+    database: Database, store: Store, queue: Queue, content: list[bytes], harm: str
+) -> None:
+    queue.enqueue([message("m1", "a@x.example")], lambda: iter(content))
+    database.execute(harm)
+    with pytest.raises(ContentLost, match="m1"):
+        read_all(database, store, "m1")
+
+
+@given(st.lists(st.binary(max_size=9)), st.integers(1, 7))
+def test_pieces_are_cut_anew_without_loss(content: list[bytes], size: int) -> None:
+    pieces = list(rechunked(content, size))
+    assert b"".join(pieces) == b"".join(content)
+    assert all(len(piece) == size for piece in pieces[:-1])
+    assert b"" not in pieces

@@ -1,0 +1,336 @@
+"""The scheduler on a real database: when what is tried, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from mailagent.queue.lanes import FIRST
+from mailagent.queue.scheduler import ADOPT, HEARTBEAT, POLL, SOME, SWEEP
+from tests.database.support import Database
+from tests.queue.site import Site, all_told, running
+from tests.queue.support import LATER, NEVER, STORED, message
+
+HOUR, DAY = 3600.0, 86400.0
+
+
+@pytest.fixture
+def site(database: Database) -> Iterator[Site]:
+    with running(database) as site:
+        yield site
+
+
+def test_what_is_enqueued_is_tried_at_once(site: Site) -> None:
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    [attempt] = site.courier.attempts
+    assert (attempt.message_id, attempt.destination, attempt.login) == ("m1", "there.example", "ann")
+    assert site.states() == ["delivered"]
+
+
+def test_what_another_process_enqueues_is_seen_soon(site: Site) -> None:
+    site.enqueue(message("m1", "bob@there.example"))
+    assert not site.courier.attempts
+    site.clock.advance(POLL)
+    assert site.states() == ["delivered"]
+
+
+def test_it_is_seen_as_soon_while_something_else_waits_for_its_time(site: Site) -> None:
+    site.courier.script["there.example"] = all_told(LATER)
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    site.enqueue(message("m2", "eve@elsewhere.example"))
+    site.clock.advance(POLL)
+    assert site.courier.at("elsewhere.example") == 1
+
+
+def test_a_deferred_message_is_tried_when_it_is_due(site: Site) -> None:
+    site.courier.otherwise = all_told(LATER)
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    for attempts, seconds in enumerate((300, 600, 1200, 2400, 4800, 9600, 14400, 14400), 1):
+        assert site.courier.at("there.example") == attempts
+        due = site.due()[0]
+        assert 0.9 * seconds <= due <= 1.1 * seconds
+        site.after(due - 1, 600)
+        assert site.courier.at("there.example") == attempts
+        site.after(1.5)
+
+
+def test_settings_are_those_of_the_moment(site: Site) -> None:
+    site.courier.otherwise = all_told(LATER)
+    site.settings = type(site.settings)(retry_first=site.settings.retry_most)
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    assert site.due()[0] > 12000
+
+
+def test_a_destination_begins_with_few_messages(site: Site) -> None:
+    site.courier.otherwise = site.left_open
+    site.enqueue(*(message(f"m{number}", "bob@there.example") for number in range(10)))
+    site.scheduler.wake()
+    assert len(site.open) == FIRST
+
+
+def test_what_arrives_lets_more_follow(site: Site) -> None:
+    site.courier.otherwise = site.left_open
+    site.enqueue(*(message(f"m{number}", "bob@there.example") for number in range(50)))
+    site.scheduler.wake()
+    seen = []
+    for _ in range(5):
+        site.close()
+        seen.append(len(site.open))
+    assert seen == [4, 8, 16, 20, 20]
+
+
+def test_no_more_are_on_their_way_than_the_settings_say(database: Database) -> None:
+    with running(database, deliveries=3) as site:
+        site.courier.otherwise = site.left_open
+        site.enqueue(*(message(f"m{number}", f"bob@there{number}.example") for number in range(5)))
+        site.scheduler.wake()
+        assert len(site.open) == 3
+        site.close()
+        assert len(site.open) == 3
+
+
+def test_a_message_with_very_many_recipients_takes_no_more_room(database: Database) -> None:
+    with running(database, deliveries=1) as site:
+        site.courier.otherwise = site.left_open
+        site.enqueue(message("m1", *(f"user{number}@there.example" for number in range(250))))
+        site.scheduler.wake()
+        for left in (2, 1, 0):
+            assert len(site.open) == 1
+            site.close()
+            assert site.states().count("queued") == max(0, 100 * left - 50)
+        assert set(site.states()) == {"delivered"}
+
+
+def enqueue_for_the_dead_and_one_for_the_living(site: Site) -> None:
+    site.enqueue(*(message(f"m{number}", "bob@dead.example") for number in range(1000)))
+    site.enqueue(message("living", "bob@living.example"))
+    site.scheduler.wake()
+
+
+def test_a_dead_destination_does_not_delay_a_living_one(site: Site) -> None:
+    site.courier.script["dead.example"] = all_told(LATER, hold=HOUR)
+    enqueue_for_the_dead_and_one_for_the_living(site)
+    assert site.courier.at("living.example") == 1
+    assert site.courier.at("dead.example") <= FIRST
+    site.after(HOUR - 60)
+    assert site.courier.at("dead.example") <= FIRST
+
+
+def test_a_destination_that_does_not_answer_does_not_delay_a_living_one(database: Database) -> None:
+    with running(database, deliveries=FIRST + 1) as site:
+        site.courier.script["dead.example"] = site.left_open
+        enqueue_for_the_dead_and_one_for_the_living(site)
+        assert site.courier.at("living.example") == 1
+        assert site.courier.at("dead.example") == FIRST
+
+
+def test_after_a_hold_one_message_is_tried_alone(site: Site) -> None:
+    site.courier.script["dead.example"] = all_told(LATER, hold=HOUR)
+    site.enqueue(*(message(f"m{number}", "bob@dead.example") for number in range(10)))
+    site.scheduler.wake()
+    site.courier.script["dead.example"] = site.left_open
+    site.after(HOUR + 60)
+    assert len(site.open) == 1
+
+
+def test_what_has_waited_too_long_is_given_up_wherever_it_waits(database: Database) -> None:
+    with running(database, give_up=DAY) as site:
+        site.courier.script["dead.example"] = all_told(LATER, hold=30 * DAY)
+        site.enqueue(*(message(f"m{number}", "bob@dead.example") for number in range(3)))
+        site.scheduler.wake()
+        site.after(DAY - 1, 3600)
+        assert site.states()[:3] == ["queued"] * 3
+        site.after(1 + SWEEP)
+        assert site.states()[:3] == ["expired"] * 3
+        assert len(site.logged("recipient_expired")) == 3
+        assert site.courier.at("dead.example") <= FIRST
+
+
+def test_more_than_is_taken_up_at_once_is_given_up_all_the_same(database: Database) -> None:
+    with running(database, give_up=HOUR) as site:
+        site.courier.script["dead.example"] = all_told(LATER, hold=DAY)
+        site.enqueue(*(message(f"m{number}", "bob@dead.example") for number in range(2 * SOME + 1)))
+        site.after(HOUR + SWEEP, HOUR)
+        assert site.states()[: 2 * SOME + 1] == ["expired"] * (2 * SOME + 1)
+
+
+def test_of_a_delay_the_sender_hears_once(site: Site) -> None:
+    site.courier.script["there.example"] = all_told(LATER)
+    site.enqueue(message("m1", "bob@there.example"))
+    site.after(4 * HOUR - 1, 600)
+    assert len(site.reports()) == 0
+    site.after(2 * SWEEP)
+    assert [to for _, to in site.reports()] == ["ann@example.org"]
+    site.after(DAY, 1800)
+    assert len(site.reports()) == 1
+    assert site.states()[0] == "queued"
+
+
+def test_in_the_end_the_sender_hears_that_it_was_given_up(database: Database) -> None:
+    with running(database, give_up=6 * HOUR) as site:
+        site.courier.script["there.example"] = all_told(LATER)
+        site.enqueue(message("m1", "bob@there.example"))
+        site.after(6 * HOUR + SWEEP, 300)
+        assert site.states() == ["expired", "delivered", "delivered"]
+        assert [to for _, to in site.reports()] == ["ann@example.org"] * 2
+        assert len(site.logged("recipient_expired")) == 1
+
+
+def test_an_attempt_that_is_deferred_too_late_is_the_last(database: Database) -> None:
+    with running(database, give_up=HOUR) as site:
+        site.courier.script["there.example"] = site.left_open
+        site.enqueue(message("m1", "bob@there.example"))
+        site.scheduler.wake()
+        site.after(HOUR)
+        site.close(LATER)
+        assert site.states() == ["expired", "delivered"]
+
+
+def test_a_bounce_that_bounces_goes_to_the_postmaster_once(site: Site) -> None:
+    site.courier.otherwise = all_told(NEVER)
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    assert [to for _, to in site.reports()] == ["ann@example.org", "postmaster@mx.example.org"]
+    assert site.states() == ["failed"] * 3
+
+
+def test_of_a_delayed_bounce_nobody_hears(site: Site) -> None:
+    site.courier.script = {"there.example": all_told(NEVER), "example.org": all_told(LATER)}
+    site.enqueue(message("m1", "bob@there.example"))
+    site.after(DAY, 300)
+    assert [to for _, to in site.reports()] == ["ann@example.org"]
+
+
+def test_the_node_says_that_it_lives(site: Site) -> None:
+    site.database.execute("UPDATE nodes SET heartbeat = 0")
+    site.clock.advance(HEARTBEAT)
+    assert site.database.rows("SELECT heartbeat FROM nodes")[0] > 0
+
+
+def test_what_a_dead_node_had_in_hand_is_taken_up(site: Site) -> None:
+    site.enqueue(message("m1", "bob@there.example"))
+    site.database.execute("INSERT INTO nodes VALUES ('dead', 'dead', '', 0, 0)")
+    site.database.execute("UPDATE recipients SET lease_node = 'dead', lease_token = 'x'")
+    site.clock.advance(POLL)
+    assert not site.courier.attempts
+    site.after(ADOPT)
+    assert site.states() == ["delivered"]
+
+
+def test_what_we_had_in_hand_when_we_ended_is_taken_up(database: Database) -> None:
+    before = Site(database)
+    before.courier.otherwise = before.left_open
+    before.enqueue(message("m1", "bob@there.example"))
+    before.start()
+    assert before.leased() == 1
+    with running(database) as site:
+        assert site.states() == ["delivered"]
+
+
+def test_history_is_kept_for_its_time(database: Database) -> None:
+    with running(database, keep=HOUR) as site:
+        site.enqueue(message("m1", "bob@there.example"))
+        site.after(HOUR - 60)
+        assert site.states() == ["delivered"]
+        site.after(3 * SWEEP)
+        assert site.states() == []
+
+
+def test_a_stop_waits_for_what_is_being_tried(site: Site) -> None:
+    site.courier.otherwise = site.left_open
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    stopped = site.scheduler.stop(30.0)
+    assert not stopped.called
+    site.close()
+    assert stopped.called
+    assert site.states() == ["delivered"]
+
+
+def test_what_takes_longer_than_a_stop_is_cancelled_and_given_back(site: Site) -> None:
+    site.courier.otherwise = site.left_open
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    stopped = site.scheduler.stop(30.0)
+    site.clock.advance(29)
+    assert (stopped.called, site.leased()) == (False, 1)
+    site.clock.advance(1)
+    assert (stopped.called, site.leased()) == (True, 0)
+    assert site.database.rows("SELECT attempts FROM recipients") == [0]
+    assert site.database.read(site.store.next_ready) is not None
+
+
+def test_a_courier_that_ends_well_at_a_stop_has_delivered(site: Site) -> None:
+    site.courier.otherwise = site.left_open
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    stopped = site.scheduler.stop(30.0)
+    site.open[0][1]._canceller = lambda _: site.close()
+    site.clock.advance(30)
+    assert stopped.called
+    assert site.states() == ["delivered"]
+
+
+def test_after_a_stop_nothing_is_taken_up(site: Site) -> None:
+    assert site.scheduler.stop(30.0).called
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    site.after(HOUR)
+    assert not site.courier.attempts
+
+
+def test_a_database_that_is_away_at_the_start_is_waited_for(database: Database) -> None:
+    site = Site(database)
+    site.enqueue(message("m1", "bob@there.example"))
+    site.away = True
+    site.start()
+    site.after(HOUR)
+    site.away = False
+    site.after(60)
+    assert site.states() == ["delivered"]
+    assert (len(site.logged("queue_trouble")), len(site.logged("queue_recovered"))) == (1, 1)
+    assert site.scheduler.stop(0.0).called
+
+
+def test_a_stop_does_not_wait_for_a_database_that_never_came(database: Database) -> None:
+    site = Site(database)
+    site.away = True
+    site.start()
+    assert site.scheduler.stop(30.0).called
+    assert not site.clock.getDelayedCalls()
+
+
+def test_after_an_hour_without_a_database_all_goes_on(site: Site) -> None:
+    site.courier.otherwise = site.left_open
+    site.enqueue(message("m1", "bob@there.example"), message("m2", "eve@elsewhere.example"))
+    site.scheduler.wake()
+    site.away = True
+    site.close()
+    site.close(NEVER)
+    site.after(HOUR)
+    site.courier.otherwise = all_told(STORED)
+    site.away = False
+    site.after(120)
+    assert sorted(site.states()) == ["delivered", "delivered", "failed"]
+    assert len(site.courier.attempts) == 3
+    assert len(site.reports()) == 1
+    verbs = [event["verb"] for event in site.logged("queue_trouble")]
+    assert sorted(verbs) == sorted(event["verb"] for event in site.logged("queue_recovered")) == ["read", "written"]
+
+
+def test_a_stop_while_the_database_is_away_ends_in_time(site: Site) -> None:
+    site.courier.otherwise = site.left_open
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    site.away = True
+    site.close()
+    stopped = site.scheduler.stop(30.0)
+    site.after(29)
+    assert not stopped.called
+    site.after(1)
+    assert stopped.called

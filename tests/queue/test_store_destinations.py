@@ -1,0 +1,107 @@
+"""C{destinations.ready} is right after every step: checked by a machine that takes random ones."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from mailagent.queue.items import QueuedItem
+from mailagent.queue.store import Store
+from tests.database.support import Database
+from tests.queue.support import STORED, all_as, deferred, message
+
+DESTINATIONS = ("x.example", "y.example", "z.example")
+destinations = st.sampled_from(DESTINATIONS)
+moments = st.integers(0, 50).map(float)
+
+#: What it should be, from nothing but the recipients and the hold.
+EXPECTED = """
+SELECT name, ready, (SELECT max(min(due), max(held_until)) FROM recipients
+    WHERE destination = name AND state = 'queued' AND lease_token IS NULL)
+FROM destinations
+"""
+FORGOTTEN = """
+SELECT destination FROM recipients WHERE state = 'queued' AND lease_token IS NULL EXCEPT SELECT name FROM destinations
+"""
+
+
+class Steps(RuleBasedStateMachine):
+    """Random steps on a database."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = tempfile.TemporaryDirectory()
+        self.database = Database(Path(self.directory.name))
+        self.store = Store("here")
+        self.database.write(self.store.start)
+        self.items: list[QueuedItem] = []
+        self.count = 0
+
+    def teardown(self) -> None:
+        self.database.__exit__()
+        self.directory.cleanup()
+
+    def take(self, number: int) -> QueuedItem | None:
+        return self.items.pop(number % len(self.items)) if self.items else None
+
+    @rule(to=st.lists(destinations, min_size=1, max_size=3), now=moments)
+    def enqueue(self, to: list[str], now: float) -> None:
+        self.count += 1
+        queued = message(f"m{self.count}", *(f"u{number}@{name}" for number, name in enumerate(to)))
+        self.database.write(self.store.insert, [queued], b"", now)
+
+    @rule(now=moments, room=st.integers(1, 4), busy=st.sets(destinations))
+    def claim(self, now: float, room: int, busy: set[str]) -> None:
+        self.items += self.database.write(self.store.claim, now, room, busy=busy)
+
+    @rule(now=moments, limit=st.integers(1, 4))
+    def overdue(self, now: float, limit: int) -> None:
+        self.items += self.database.write(self.store.overdue, now, 20.0, 10.0, limit)
+
+    @rule(number=st.integers(0), due=moments)
+    def defer(self, number: int, due: float) -> None:
+        item = self.take(number)
+        if item is not None:
+            assert self.database.write(self.store.settle, item, deferred(item, due), [], due, 0.0)
+
+    @rule(number=st.integers(0), at=moments)
+    def deliver(self, number: int, at: float) -> None:
+        item = self.take(number)
+        if item is not None:
+            assert self.database.write(self.store.settle, item, all_as(item, STORED), [], at, 0.0)
+
+    @rule(number=st.integers(0), due=st.none() | moments)
+    def release(self, number: int, due: float | None) -> None:
+        item = self.take(number)
+        if item is not None:
+            assert self.database.write(self.store.release, item, due)
+
+    @rule(name=destinations, until=moments)
+    def hold(self, name: str, until: float) -> None:
+        self.database.write(self.store.hold_destination, name, until, "")
+
+    @rule(now=moments)
+    def sweep(self, now: float) -> None:
+        self.database.write(self.store.sweep, now, 10.0, 2)
+
+    @rule()
+    def restart(self) -> None:
+        self.database.write(self.store.start)
+        self.items.clear()
+
+    @invariant()
+    def ready_is_right(self) -> None:
+        for name, ready, expected in self.database.rows(EXPECTED):
+            assert ready == expected, name
+
+    @invariant()
+    def nothing_that_waits_is_forgotten(self) -> None:
+        assert self.database.rows(FORGOTTEN) == []
+
+
+TestSteps = Steps.TestCase
+TestSteps.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
