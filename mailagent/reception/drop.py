@@ -1,7 +1,7 @@
 """Taking messages up that C{sendmail} has left in the drop, where every user of the machine may put files.
 
 A message is queued for all its recipients, and the file then removed: after a crash between the two it is queued twice,
-never lost. There is nobody to refuse it to, so whatever is wrong with a recipient is found at the attempt, and reported
+never lost. One that cannot be removed is queued once in the life of a server. There is nobody to refuse it to, so whatever is wrong with a recipient is found at the attempt, and reported
 to the sender. A file that is no message is set aside, once, and stops nothing else.
 """
 
@@ -67,7 +67,7 @@ class Drop:
     _queue: IQueue
     _limits: Callable[[], Limits]
     _user_name: Callable[[int], str]
-    _refused: set[str] = attrs.field(factory=set, init=False)
+    _done_with: set[str] = attrs.field(factory=set, init=False)  # files that lie there, and are not looked at again
     _trouble: str = attrs.field(default="", init=False)
     _log = Logger()
 
@@ -86,7 +86,7 @@ class Drop:
     def _names(self) -> list[str]:
         with os.scandir(self.path) as entries:
             names = [each.name for each in islice(filter(self._is_new, entries), _ROUND)]
-        self._refused.intersection_update(os.listdir(self.path) if self._refused else ())
+        self._done_with.intersection_update(os.listdir(self.path) if self._done_with else ())
         return sorted(names)
 
     def _is_new(self, entry: os.DirEntry[str]) -> bool:
@@ -95,7 +95,7 @@ class Drop:
                 if entry.stat(follow_symlinks=False).st_mtime < self._reception.seconds() - _ABANDONED:
                     os.unlink(entry.path)
             return False
-        return not entry.name.endswith(_SET_ASIDE) and entry.name not in self._refused
+        return not entry.name.endswith(_SET_ASIDE) and entry.name not in self._done_with
 
     def _take_or_set_aside(self, name: str) -> None:
         path = os.path.join(self.path, name)
@@ -105,12 +105,20 @@ class Drop:
         except FileNotFoundError:
             return  # its owner has thought better of it
         except (_BadFile, BadEnvelope) as reason:
-            self._refused.add(name)
+            self._done_with.add(name)
             with suppress(OSError):
                 os.rename(path, path + _SET_ASIDE)
             events.DROP_REFUSED(self._log, file=name, reason=str(reason))
             return
+        except (StorageFull, StorageFailed, OSError):
+            raise
+        except Exception as error:  # a defect of ours, with this file: the others shall not wait for it
+            self._done_with.add(name)
+            events.ERROR(self._log, what=f"{name} in the drop", reason=repr(error))
+            return
+        self._done_with.add(name)  # should it not be possible to remove it
         os.unlink(path)
+        self._done_with.discard(name)
 
     def _take(self, file: IO[bytes]) -> None:
         found = os.fstat(file.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ CONTENT = b"Subject: x\n\nhi\n"
 
 
 @implementer(IQueue)
-@attrs.define
+@attrs.define(slots=False)
 class ListQueue:
     """Remembers what it was given, or refuses it."""
 
@@ -196,3 +197,42 @@ def test_what_is_being_written_is_left_alone_and_removed_after_days(site: Site) 
         os.utime(site.path / name, (MIDNIGHT - age, MIDNIGHT - age))
     site.drop.take_all()
     assert site.names == [".new"]
+
+
+def test_one_that_cannot_be_removed_is_queued_once_and_that_is_told(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", path)
+
+    site.leave()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        site.drop.take_all()
+        site.drop.take_all()
+    assert len(site.queue.taken) == 1
+    assert "not permitted" in str([event["reason"] for event in site.events if event.get("event") == "error"])
+
+
+def test_a_name_that_comes_again_is_another_message(site: Site) -> None:
+    for _ in range(2):
+        site.leave("1")
+        site.drop.take_all()
+    assert len(site.queue.taken) == 2
+
+
+def test_a_defect_of_ours_with_one_file_keeps_no_other_waiting(site: Site) -> None:
+    site.leave("1")
+    site.leave("2")
+    refused = site.queue.enqueue
+
+    def enqueue(messages: Sequence[QueuedMessage], content: Chunks) -> None:
+        site.queue.enqueue = refused  # type: ignore[method-assign]
+        raise RuntimeError("a defect")
+
+    site.queue.enqueue = enqueue  # type: ignore[method-assign]
+    for _ in range(2):
+        site.drop.take_all()
+    assert len(site.queue.taken) == 1
+    assert site.names == ["1"]
+    assert len([event for event in site.events if event.get("event") == "error"]) == 1
