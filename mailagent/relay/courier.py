@@ -23,7 +23,7 @@ from mailagent.config import Config
 from mailagent.dns.resolver import Resolver
 from mailagent.envelope.outcome import Hop, Outcome
 from mailagent.envelope.reply import Reply
-from mailagent.interfaces import Attempt, Attempted, ICourier
+from mailagent.interfaces import Attempt, Attempted, ICourier, StorageFailed, StorageFull
 from mailagent.relay.connections import Connections
 from mailagent.relay.destination import Destination, Destinations
 from mailagent.relay.mx import Shuffle, Unroutable
@@ -31,6 +31,7 @@ from mailagent.relay.next_hop import NextHop, next_hop
 from mailagent.relay.ourselves import Ourselves
 from mailagent.relay.routes import route_for
 from mailagent.relay.sessions import Sessions
+from mailagent.smtp.replies import LOCAL_ERROR
 from mailagent.smtp.outgoing_content import blocks_of
 from mailagent.smtp.sender import Sender
 from mailagent.smtp.sending_failed import SendingFailed, TransactionRefused
@@ -162,6 +163,11 @@ class _Delivery:
             except SendingFailed as failure:
                 outcomes += failure.outcomes
                 self._lost = self._begun and not isinstance(failure, TransactionRefused)
+            except (StorageFailed, StorageFull):
+                if not outcomes:
+                    raise
+                # What the first transactions have achieved stands; the message cannot be read for the others now.
+                outcomes += tuple(Outcome(recipient, LOCAL_ERROR) for recipient in some.recipients)
         return outcomes
 
     async def _content(self) -> AsyncIterator[bytes]:
