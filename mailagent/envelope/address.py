@@ -19,8 +19,8 @@ MAX_DOMAIN = 255
 def canonical_domain(domain: str) -> str:
     """The form in which two spellings of one domain are equal: lower case, A-labels (RFC 5890).
 
-    What is ASCII is only lowered: an address literal (``[192.0.2.1]``), and A-labels that IDNA 2008 would not have made,
-    for such domains exist in the DNS, and send mail.
+    What is ASCII is only lowered: an address literal (``[192.0.2.1]``), and A-labels too, for there are domains in the
+    DNS, and they send mail, whose A-labels IDNA 2008 would not have made.
 
     @raise ValueError: C{domain} is not a domain name, as IDNA understands it.
     """

@@ -1,8 +1,9 @@
 """Taking messages up that C{sendmail} has left in the drop, where every user of the machine may put files.
 
 A message is queued for all its recipients, and the file then removed: after a crash between the two it is queued twice,
-never lost. One that cannot be removed is queued once in the life of a server. There is nobody to refuse it to, so whatever is wrong with a recipient is found at the attempt, and reported
-to the sender. A file that is no message is set aside, once, and stops nothing else.
+never lost. One that cannot be removed is queued once in the life of a server. There is nobody to refuse it to, so
+whatever is wrong with a recipient is found at the attempt, and reported to the sender. A file that is no message is set
+aside, once, and stops nothing else.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ from mailagent.relay.next_hop import NextHop, next_hop
 from mailagent.relay.ourselves import Ourselves
 from mailagent.relay.routes import route_for
 from mailagent.relay.sessions import Sessions
-from mailagent.smtp.replies import LOCAL_ERROR
 from mailagent.smtp.outgoing_content import blocks_of
+from mailagent.smtp.replies import LOCAL_ERROR
 from mailagent.smtp.sender import Sender
 from mailagent.smtp.sending_failed import SendingFailed, TransactionRefused
 
@@ -167,7 +167,7 @@ class _Delivery:
                 if not outcomes:
                     raise
                 # What the first transactions have achieved stands; the message cannot be read for the others now.
-                outcomes += tuple(Outcome(recipient, LOCAL_ERROR) for recipient in some.recipients)
+                return outcomes + tuple(Outcome(recipient, LOCAL_ERROR) for recipient in envelope.recipients[start:])
         return outcomes
 
     async def _content(self) -> AsyncIterator[bytes]:
