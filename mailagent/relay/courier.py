@@ -93,7 +93,7 @@ class Courier:
     async def _next_hop(self, attempt: Attempt) -> NextHop:
         config = self._config()
         route = route_for(attempt.destination, config.routes, config.relay)
-        require_tls = attempt.envelope.require_tls
+        require_tls = attempt.envelope.insists_on_tls
         return await next_hop(route, attempt.destination, require_tls, self._resolver, self._ourselves, self._shuffle)
 
 
@@ -128,7 +128,7 @@ class _Delivery:
         assert self._unreached is not None  # there is at least one address
         hop, reply = self._unreached
         # What fails for a message's own demand says nothing about the others'.
-        hold = 0.0 if self._attempt.envelope.require_tls else self._destination.failed()
+        hold = 0.0 if self._attempt.envelope.insists_on_tls else self._destination.failed()
         return Attempted(_outcomes(self._attempt, reply, hop), hold)
 
     async def _open(self, host: str, address: str) -> Sender | None:
