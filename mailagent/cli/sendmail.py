@@ -12,6 +12,7 @@ import pwd
 import sys
 import time
 from collections.abc import Callable, Sequence
+from io import BytesIO
 from secrets import token_hex
 from typing import Any
 
@@ -19,7 +20,7 @@ import attrs
 import click
 
 from mailagent.cli.options import config_option
-from mailagent.config import Config, ConfigError, load
+from mailagent.config import Config, ConfigError, Limits, load
 from mailagent.envelope.address import Address
 from mailagent.envelope.envelope import Envelope
 from mailagent.envelope.notify import Notify
@@ -28,6 +29,7 @@ from mailagent.sendmail.drop import leave
 from mailagent.sendmail.message import Message, UnfitMessage, read_message
 from mailagent.sendmail.recipients import NotAnAddress, address
 from mailagent.sendmail.submit import Submitted, submit
+from mailagent.smtp.batch import BadEnvelope, read_envelope, write_envelope
 from mailagent.state import DROP, SUBMIT_SOCKET
 
 _USAGE, _BAD_MESSAGE, _NO_USER, _UNAVAILABLE, _TRY_AGAIN, _BAD_CONFIG = 64, 65, 67, 69, 75, 78
@@ -155,7 +157,9 @@ def _send(config: Config, wishes: Wishes) -> None:
     submitted = _submit(os.path.join(state, SUBMIT_SOCKET), config.hostname, envelope, message)
     rest = submitted.undecided(envelope)
     if rest is not None:
-        _leave(os.path.join(state, DROP), rest, message, submitted.trouble or "the server takes no mail now")
+        trouble = submitted.trouble or "the server takes no mail now"
+        _refuse_unfit(config.limits, rest, message, trouble)
+        _leave(os.path.join(state, DROP), rest, message, trouble)
     for outcome in submitted.outcomes:
         if outcome.failed or wishes.verbose:
             click.echo(f"sendmail: {outcome.recipient}: {_told(outcome)}", err=True)
@@ -183,7 +187,7 @@ def _addressed(config: Config, wishes: Wishes, message: Message) -> tuple[Envelo
         eight_bit=message.eight_bit or not bytes(header).isascii(),
         utf8_header=not bytes(header).isascii(),
         returned=wishes.returned.upper() if wishes.returned else None,
-        envelope_id=wishes.envelope_id,
+        envelope_id=wishes.envelope_id or None,
         notify=dict.fromkeys(recipients, asked) if asked else {},
     )
     return envelope, attrs.evolve(message, header=header)
@@ -231,6 +235,18 @@ def _submit(socket: str, name: str, envelope: Envelope, message: Message) -> Sub
     if results and isinstance(results[0], Submitted):
         return results[0]
     return Submitted(trouble=str(results[0].value) if results else "interrupted")
+
+
+def _refuse_unfit(limits: Limits, envelope: Envelope, message: Message, trouble: str) -> None:
+    """Tell now what the server would set aside, when nobody is there any more to be told."""
+    lines = write_envelope(envelope)
+    try:
+        read_envelope(BytesIO(lines))
+    except BadEnvelope as error:
+        raise Failed(f"{trouble}; and it cannot be left for it: {error}", _BAD_MESSAGE) from None
+    header = len(bytes(message.header))
+    if header > limits.header_size or len(lines) + header + 1 + message.size > limits.message_size:
+        raise Failed(f"{trouble}; and the message is larger than it takes", _UNAVAILABLE)
 
 
 def _leave(drop: str, envelope: Envelope, message: Message, trouble: str) -> None:

@@ -99,3 +99,25 @@ def test_without_either_it_says_so_and_is_to_be_tried_again(home: Path) -> None:
     assert done.stderr.startswith(b"sendmail: cannot connect: ")
     assert b"drop" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "status"),
+    [
+        (["-V", "x" * 101], b"Subject: x\n\nhi\n", 65),
+        ([], b"Subject: x\n\n" + b"x" * 2000, 69),
+        ([], b"Subject: x\n" + b"A: b\n" * 150 + b"\nhi\n", 69),
+    ],
+)
+def test_what_the_server_would_set_aside_is_not_left_for_it(
+    home: Path, words: list[str], message: bytes, status: int
+) -> None:
+    drop = home / "state" / "drop"
+    drop.mkdir(parents=True)
+    with (home / "mailagent.toml").open("a") as file:
+        file.write('[limits]\nmessage_size = 1000\nheader_size = 500\n')
+    done = sendmail(home, *words, "ann", message=message)
+    assert done.returncode == status
+    assert list(drop.iterdir()) == []
+    assert sendmail(home, "-V", "", "ann").returncode == 0
+    assert len(list(drop.iterdir())) == 1
