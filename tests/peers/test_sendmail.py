@@ -115,7 +115,7 @@ def test_what_the_server_would_set_aside_is_not_left_for_it(
     drop = home / "state" / "drop"
     drop.mkdir(parents=True)
     with (home / "mailagent.toml").open("a") as file:
-        file.write('[limits]\nmessage_size = 1000\nheader_size = 500\n')
+        file.write("[limits]\nmessage_size = 1000\nheader_size = 500\n")
     done = sendmail(home, *words, "ann", message=message)
     assert done.returncode == status
     assert list(drop.iterdir()) == []
