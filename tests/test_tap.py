@@ -10,8 +10,9 @@ from twisted.application.service import IServiceMaker
 from twisted.internet.testing import MemoryReactorClock
 from twisted.plugin import getPlugins
 
+from mailagent.options import Options
 from mailagent.service import MailAgent
-from mailagent.tap import Options, makeService
+from mailagent.tap import makeService
 
 
 def options(*words: str) -> Options:

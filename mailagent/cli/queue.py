@@ -194,7 +194,8 @@ def _counted(found: Statistics, now: float) -> Iterator[dict[str, str]]:
     for name, count in found.destinations.items():
         yield {"what": "domain", "which": name, "count": str(count)}
     for least, count in found.ages.items():
-        yield {"what": "age", "which": f"at least {span(least)}", "count": str(count)}
+        if count:
+            yield {"what": "age", "which": f"at least {span(least)}", "count": str(count)}
     if found.oldest is not None:
         yield {"what": "oldest", "which": moment(found.oldest), "count": span(now - found.oldest)}
     for held in found.held:

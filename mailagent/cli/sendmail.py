@@ -12,7 +12,6 @@ import pwd
 import sys
 import time
 from collections.abc import Callable, Sequence
-from io import BytesIO
 from secrets import token_hex
 from typing import Any
 
@@ -20,7 +19,7 @@ import attrs
 import click
 
 from mailagent.cli.options import config_option
-from mailagent.config import Config, ConfigError, Limits, load
+from mailagent.config import Config, ConfigError, load
 from mailagent.envelope.address import Address
 from mailagent.envelope.envelope import Envelope
 from mailagent.envelope.notify import Notify
@@ -29,10 +28,12 @@ from mailagent.sendmail.drop import leave
 from mailagent.sendmail.message import Message, UnfitMessage, read_message
 from mailagent.sendmail.recipients import NotAnAddress, address
 from mailagent.sendmail.submit import Submitted, submit
-from mailagent.smtp.batch import BadEnvelope, read_envelope, write_envelope
+from mailagent.smtp.batch import MAX_RECIPIENTS
+from mailagent.smtp.xtext import encode_xtext
 from mailagent.state import DROP, SUBMIT_SOCKET
 
 _USAGE, _BAD_MESSAGE, _NO_USER, _UNAVAILABLE, _TRY_AGAIN, _BAD_CONFIG = 64, 65, 67, 69, 75, 78
+_MAX_ENVELOPE_ID = 100  # RFC 3461 section 4.4
 #: What a command's decorators pass on.
 _Command = Callable[..., None]
 _CONDITIONS = frozenset({"SUCCESS", "FAILURE", "DELAY"})
@@ -147,7 +148,12 @@ def _configuration(path: str | None) -> Config:
 
 def _send(config: Config, wishes: Wishes) -> None:
     try:
-        message = read_message(sys.stdin.buffer, dot_ends=not (wishes.ignore_dot or "i" in wishes.settings))
+        message = read_message(
+            sys.stdin.buffer,
+            dot_ends=not (wishes.ignore_dot or "i" in wishes.settings),
+            largest=config.limits.message_size,
+            largest_header=config.limits.header_size,
+        )
         envelope, message = _addressed(config, wishes, message)
     except (UnfitMessage, NotAnAddress) as error:
         raise Failed(str(error), _BAD_MESSAGE) from None
@@ -157,9 +163,7 @@ def _send(config: Config, wishes: Wishes) -> None:
     submitted = _submit(os.path.join(state, SUBMIT_SOCKET), config.hostname, envelope, message)
     rest = submitted.undecided(envelope)
     if rest is not None:
-        trouble = submitted.trouble or "the server takes no mail now"
-        _refuse_unfit(config.limits, rest, message, trouble)
-        _leave(os.path.join(state, DROP), rest, message, trouble)
+        _leave(os.path.join(state, DROP), rest, message, submitted.trouble or "the server takes no mail now")
     for outcome in submitted.outcomes:
         if outcome.failed or wishes.verbose:
             click.echo(f"sendmail: {outcome.recipient}: {_told(outcome)}", err=True)
@@ -173,6 +177,10 @@ def _addressed(config: Config, wishes: Wishes, message: Message) -> tuple[Envelo
     recipients = [address(text, domain) for word in wishes.recipients for text in word.split(",") if text.strip()]
     if wishes.from_header:
         recipients += message.header.recipients(domain)
+    if len(recipients) > MAX_RECIPIENTS:
+        raise Failed(f"more than {MAX_RECIPIENTS} recipients", _USAGE)
+    if len(encode_xtext(wishes.envelope_id or "")) > _MAX_ENVELOPE_ID:
+        raise Failed(f"-V takes at most {_MAX_ENVELOPE_ID} characters, some of which count threefold", _USAGE)
     if not recipients:
         raise Failed("no recipients" + ("" if wishes.from_header else "; -t takes them from the header"), _USAGE)
     author = Address(_user().pw_name, domain)
@@ -235,18 +243,6 @@ def _submit(socket: str, name: str, envelope: Envelope, message: Message) -> Sub
     if results and isinstance(results[0], Submitted):
         return results[0]
     return Submitted(trouble=str(results[0].value) if results else "interrupted")
-
-
-def _refuse_unfit(limits: Limits, envelope: Envelope, message: Message, trouble: str) -> None:
-    """Tell now what the server would set aside, when nobody is there any more to be told."""
-    lines = write_envelope(envelope)
-    try:
-        read_envelope(BytesIO(lines))
-    except BadEnvelope as error:
-        raise Failed(f"{trouble}; and it cannot be left for it: {error}", _BAD_MESSAGE) from None
-    header = len(bytes(message.header))
-    if header > limits.header_size or len(lines) + header + 1 + message.size > limits.message_size:
-        raise Failed(f"{trouble}; and the message is larger than it takes", _UNAVAILABLE)
 
 
 def _leave(drop: str, envelope: Envelope, message: Message, trouble: str) -> None:

@@ -106,29 +106,32 @@ class Drop:
         except FileNotFoundError:
             return  # its owner has thought better of it
         except (_BadFile, BadEnvelope) as reason:
-            self._done_with.add(name)
-            with suppress(OSError):
-                os.rename(path, path + _SET_ASIDE)
-            events.DROP_REFUSED(self._log, file=name, reason=str(reason))
-            return
+            self._set_aside(name, str(reason))
         except (StorageFull, StorageFailed, OSError):
             raise
-        except Exception as error:  # a defect of ours, with this file: the others shall not wait for it
-            self._done_with.add(name)
-            events.ERROR(self._log, what=f"{name} in the drop", reason=repr(error))
-            return
-        self._done_with.add(name)  # should it not be possible to remove it
-        os.unlink(path)
-        self._done_with.discard(name)
+        except Exception as defect:  # of ours: the file stays, for us to look at
+            self._set_aside(name, repr(defect))
+        else:
+            self._done_with.add(name)  # should it not be possible to remove it
+            os.unlink(path)
+            self._done_with.discard(name)
+
+    def _set_aside(self, name: str, reason: str) -> None:
+        self._done_with.add(name)
+        path = os.path.join(self.path, name)
+        with suppress(OSError):
+            os.rename(path, path + _SET_ASIDE)
+        events.DROP_REFUSED(self._log, file=name, reason=reason)
 
     def _take(self, file: IO[bytes]) -> None:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
             raise _BadFile("not a file with a single name")
-        if found.st_size > self._limits().message_size:
-            raise _BadFile(f"larger than {self._limits().message_size} octets")
         envelope = read_envelope(file)
+        _check_routable(envelope)
         start = file.tell()
+        if found.st_size - start > self._limits().message_size:
+            raise _BadFile(f"larger than {self._limits().message_size} octets")
         facts = self._look(file, found.st_size - start)
         user = self._user_name(found.st_uid)
         message = self._message(envelope, facts, user, found.st_uid)
@@ -165,6 +168,12 @@ class Drop:
         size = facts.size + len(header)
         known = attrs.evolve(envelope, size=size, eight_bit=facts.eight_bit, utf8_header=facts.utf8_header)
         return QueuedMessage(new_id, known, header, envelope.reverse_path, user)
+
+
+def _check_routable(envelope: Envelope) -> None:
+    for recipient in envelope.recipients:
+        if not recipient.host:
+            raise _BadFile(f"no mail can be sent to <{recipient}>")
 
 
 def _open(path: str) -> IO[bytes]:

@@ -232,6 +232,11 @@ def test_a_database_that_cannot_be_used_is_named_with_the_cause(tmp_path: Path) 
     assert f"{file}: database: file is not a database" in fails("list")
 
 
+def test_who_may_not_read_it_is_told_so(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert f"{site.directory}/queue.db: Permission denied" in site.run("list").stderr
+
+
 def test_a_locked_database_is_said_to_be(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mailagent.cli.queue_access.BUSY", 0.01)
     site.put("m1", "a@a.example")
