@@ -23,7 +23,7 @@ from mailagent.config import Config
 from mailagent.dns.resolver import Resolver
 from mailagent.envelope.outcome import Hop, Outcome
 from mailagent.envelope.reply import Reply
-from mailagent.interfaces import Attempt, Attempted, ICourier
+from mailagent.interfaces import Attempt, Attempted, ICourier, StorageFailed, StorageFull
 from mailagent.relay.connections import Connections
 from mailagent.relay.destination import Destination, Destinations
 from mailagent.relay.mx import Shuffle, Unroutable
@@ -32,6 +32,7 @@ from mailagent.relay.ourselves import Ourselves
 from mailagent.relay.routes import route_for
 from mailagent.relay.sessions import Sessions
 from mailagent.smtp.outgoing_content import blocks_of
+from mailagent.smtp.replies import LOCAL_ERROR
 from mailagent.smtp.sender import Sender
 from mailagent.smtp.sending_failed import SendingFailed, TransactionRefused
 
@@ -92,7 +93,7 @@ class Courier:
     async def _next_hop(self, attempt: Attempt) -> NextHop:
         config = self._config()
         route = route_for(attempt.destination, config.routes, config.relay)
-        require_tls = attempt.envelope.require_tls
+        require_tls = attempt.envelope.insists_on_tls
         return await next_hop(route, attempt.destination, require_tls, self._resolver, self._ourselves, self._shuffle)
 
 
@@ -127,7 +128,7 @@ class _Delivery:
         assert self._unreached is not None  # there is at least one address
         hop, reply = self._unreached
         # What fails for a message's own demand says nothing about the others'.
-        hold = 0.0 if self._attempt.envelope.require_tls else self._destination.failed()
+        hold = 0.0 if self._attempt.envelope.insists_on_tls else self._destination.failed()
         return Attempted(_outcomes(self._attempt, reply, hop), hold)
 
     async def _open(self, host: str, address: str) -> Sender | None:
@@ -162,6 +163,11 @@ class _Delivery:
             except SendingFailed as failure:
                 outcomes += failure.outcomes
                 self._lost = self._begun and not isinstance(failure, TransactionRefused)
+            except (StorageFailed, StorageFull):
+                if not outcomes:
+                    raise
+                # What the first transactions have achieved stands; the message cannot be read for the others now.
+                return outcomes + tuple(Outcome(recipient, LOCAL_ERROR) for recipient in envelope.recipients[start:])
         return outcomes
 
     async def _content(self) -> AsyncIterator[bytes]:
