@@ -66,6 +66,7 @@ class Options(usage.Options):
         ["mailboxes", "m", None, "Directory that holds the mailboxes"],
         ["state", None, None, "Directory that holds what the server keeps between runs"],
         ["log-format", None, "text", "How the log is written: text or json"],
+        ["log-level", None, "info", "What is logged: info, or debug for all that is said to other servers too"],
     ]
 
     def __init__(self) -> None:
@@ -103,10 +104,11 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         """Check what configuration does not know of.
 
-        @raise usage.UsageError: C{--log-format} is neither.
+        @raise usage.UsageError: C{--log-format} or C{--log-level} is none.
         """
-        if self["log-format"] not in log.FORMATS:
-            raise usage.UsageError(f"--log-format: {self['log-format']!r}; allowed: {', '.join(log.FORMATS)}")
+        for name, allowed in (("log-format", log.FORMATS), ("log-level", log.LEVELS)):
+            if self[name] not in allowed:
+                raise usage.UsageError(f"--{name}: {self[name]!r}; allowed: {', '.join(allowed)}")
 
     @property
     def observer(self) -> ILogObserver | None:
@@ -155,15 +157,20 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         raise SystemExit(1) from None
     # The file that was read, wherever the process may have gone since; or a search, if there was none.
     source = None if config.source == BUILT_IN else config.source
-    return make_service(config, reactor, lambda: load(source, options.overrides), observer)
+    return make_service(config, reactor, lambda: load(source, options.overrides), observer, options["log-level"] == "debug")
 
 
 def make_service(
-    config: Config, reactor: Any, load_again: Callable[[], Config], observer: ILogObserver | None = None
+    config: Config,
+    reactor: Any,
+    load_again: Callable[[], Config],
+    observer: ILogObserver | None = None,
+    debug: bool = False,
 ) -> MailAgent:
     """Join the parts for a checked configuration.
 
     @param load_again: reads the configuration for a reload. Blocks; raises L{ConfigError}.
+    @param debug: whether the log gets all that is said to other servers.
     """
     pool = ThreadPool(minthreads=0, maxthreads=_WRITERS, name="mailstore")
     pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # a hung disk must not outlast a stop
@@ -183,7 +190,7 @@ def make_service(
     def listening() -> list[tuple[str, int]]:
         return agent.addresses()
 
-    outbound = Outbound(config, directory, mailstore, new_message_id, listening, reactor, logger)
+    outbound = Outbound(config, directory, mailstore, new_message_id, listening, reactor, logger, debug)
     reception = Reception(
         directory,
         mailstore,
