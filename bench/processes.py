@@ -80,16 +80,17 @@ class Sink:
             counts = re.findall(rb"mesg=(\d+)\s", output.read())
         return int(counts[-1]) if counts else 0
 
-    def wait_for(self, count: int, seconds: float = 20 * DEADLINE) -> None:
+    def wait_for(self, count: int, seconds: float = 20 * DEADLINE, look: float = 0.01) -> None:
         """Return as soon as so many messages have come.
 
+        @param look: seconds between looks.
         @raise SystemExit: they have not, for so many C{seconds}.
         """
         end = time.monotonic() + seconds
         while self.count < count:
             if time.monotonic() > end or self._process.poll() is not None:
                 raise SystemExit(f"{self.count} of {count} messages have arrived at the sink, and no more come")
-            time.sleep(0.01)
+            time.sleep(look)
 
     def end(self) -> None:
         """Leave nothing behind."""
