@@ -7,6 +7,7 @@ What counts as the word on a message, and what does not:
     (not for a message with REQUIRETLS: others may go).
   - From MAIL on, a server's 5yz is final. A 4yz for every recipient has the next host tried, once: it may know better.
     Not so where the connection went once content was on its way: the message may have been taken, and a copy is enough.
+  - An idle session that turns out to have ended says nothing: its server is asked again, in a new one.
 """
 
 from __future__ import annotations
@@ -110,13 +111,18 @@ class _Delivery:
     _asked: str = attrs.field(default="", init=False)
     _begun: bool = attrs.field(default=False, init=False)
     _lost: bool = attrs.field(default=False, init=False)
+    _ended: bool = attrs.field(default=False, init=False)
     _unreached: tuple[Hop, Reply] | None = attrs.field(default=None, init=False)
 
     async def run(self) -> Attempted:
         """Go from server to server until there is a word on the message, or no server left."""
         sender = await self._connections.take(self._hop.destination, self._attempt.destination)
-        if sender is not None and (outcomes := await self._ask(sender)):
-            return Attempted(outcomes)
+        if sender is not None:
+            outcomes = await self._ask(sender)
+            if self._ended:
+                self._deferred, self._asked, self._ended = (), "", False
+            elif outcomes:
+                return Attempted(outcomes)
         for host, address in self._hop.addresses():
             if host == self._asked:
                 continue
@@ -144,7 +150,7 @@ class _Delivery:
             outcomes = await self._submit(sender)
         finally:
             self._connections.give(self._hop.destination, sender)
-        if not self._lost:
+        if not (self._lost or self._ended):
             self._destination.did_well()
         if self._deferred or self._lost or not all(map(_another_may_know_better, outcomes)):
             return outcomes
@@ -162,7 +168,8 @@ class _Delivery:
                 outcomes += await sender.submit(some, self._content(), self._attempt.still_ours)
             except SendingFailed as failure:
                 outcomes += failure.outcomes
-                self._lost = self._begun and not isinstance(failure, TransactionRefused)
+                gone = not isinstance(failure, TransactionRefused)
+                self._lost, self._ended = gone and self._begun, gone and not self._begun
             except (StorageFailed, StorageFull):
                 if not outcomes:
                     raise
