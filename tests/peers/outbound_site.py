@@ -12,12 +12,13 @@ import hashlib
 import json
 import re
 import smtplib
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,17 @@ class Site:
         )
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def unfinished(self) -> set[tuple[str, str]]:
+        """Id and recipient of all that waits, or is being delivered: reports, too."""
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
+            return set(connection.execute("SELECT message_id, address FROM recipients WHERE state = 'queued'"))
+
+    def wait_until_empty(self) -> None:
+        """Return when the queue of the server that runs is empty. (What a killed one has written down need not be in
+        its log.)"""
+        while left := self.unfinished():
+            _wait_until_logged(self.servers[-1], left, lambda event: (event["id"], event["recipient"]))
 
     def states(self) -> dict[str, str]:
         """Each numbered recipient's state."""
@@ -281,39 +293,20 @@ def settled(server: Server) -> dict[str, str]:
 
 def wait_until_settled(server: Server, recipients: Iterable[str]) -> None:
     """Return when the log says of each that it has come to its end."""
-    left = set(recipients)
+    _wait_until_logged(server, set(recipients), lambda event: event["recipient"])
+
+
+def _wait_until_logged(server: Server, left: set[Any], key: Callable[[dict[str, Any]], object]) -> None:
     read = 0
 
     def happened() -> bool:
         nonlocal read
         lines = server.lines(read)
         read += len(lines)
-        for line in lines:
-            if _SETTLED.search(line):
-                left.discard(json.loads(line)["recipient"])
+        left.difference_update(key(json.loads(line)) for line in lines if _SETTLED.search(line))
         return not left
 
     server.wait_until(happened, "end of all recipients", LONG)
-
-
-def wait_until_reported(site: Site) -> None:
-    """Return when the last server, with those before it, has delivered all reports that they have queued."""
-    queued: set[str] = set()
-    delivered: set[str] = set()
-    read = [0] * len(site.servers)
-
-    def happened() -> bool:
-        for number, server in enumerate(site.servers):
-            lines = server.lines(read[number])
-            read[number] += len(lines)
-            for line in lines:
-                if '"event": "report_queued"' in line:
-                    queued.add(json.loads(line)["report"])
-                elif '"event": "recipient_delivered"' in line:
-                    delivered.add(json.loads(line)["id"])
-        return queued <= delivered
-
-    site.servers[-1].wait_until(happened, "delivery of all reports", LONG)
 
 
 @attrs.frozen

@@ -11,16 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.outbound_site import (
-    Load,
-    Message,
-    at_work,
-    bounced,
-    copies,
-    settled,
-    wait_until_reported,
-    wait_until_settled,
-)
+from tests.peers.outbound_site import Load, Message, at_work, bounced, copies, settled
 
 SHORT_AND_LONG = pytest.mark.parametrize(
     ("messages", "kills"), [(200, 3), pytest.param(5000, 30, marks=pytest.mark.torture)]
@@ -56,12 +47,10 @@ def test_a_killed_server_neither_loses_nor_repeats_what_it_has_written_down(
             load.up()
         load.join()
         acknowledged = {recipient for message in load.acknowledged for recipient in message.recipients}
-        wait_until_settled(server, acknowledged - set(written))
-        states = site.states()
-        wait_until_settled(server, set(states) - set(written))
-        wait_until_reported(site)
+        site.wait_until_empty()
         server.stop()
         gather()
+        states = site.states()
         site.world.end()
         assert load.refused == []
         assert not twice
