@@ -360,4 +360,3 @@ def copies(taken: Sequence[dict[str, Any]], messages: Iterable[Message]) -> Coun
     for copy in taken:
         assert copy["digest"] == digests[copy["recipient"]], f"{copy['recipient']}: torn"
     return Counter(copy["recipient"] for copy in taken)
-

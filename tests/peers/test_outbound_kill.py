@@ -1,7 +1,7 @@
 """C{kill -9} while mail is handed in and goes out: what was acknowledged is neither lost nor torn.
 
-A message may be delivered twice where the reply to its last line, or the commit after it, was in flight at a kill; never
-after the log, which is written after that commit, has called it delivered.
+A message may be delivered twice where the reply to its last line, or the commit after it, was in flight at a kill;
+never after the log, which is written after that commit, has called it delivered.
 """
 
 from __future__ import annotations
@@ -64,6 +64,6 @@ def test_a_killed_server_neither_loses_nor_repeats_what_it_has_written_down(
         bob = Counter(int(text.rpartition(b".dot ")[2]) for text in site.mailbox("bob"))
         assert {each.number for each in load.acknowledged if each.with_bob} <= bob.keys()
         print(
-            f"{messages} messages, {kills} kills: {len(load.acknowledged)} acknowledged, {len(load.unanswered)} without "
-            f"an answer, 0 lost, {doubled.total()} delivered twice, here {bob.total() - len(bob)}"
+            f"{messages} messages, {kills} kills: {len(load.acknowledged)} acknowledged, {len(load.unanswered)} not "
+            f"answered, 0 lost, {doubled.total()} delivered twice, here {bob.total() - len(bob)}"
         )

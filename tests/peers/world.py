@@ -69,6 +69,7 @@ class Character:
     @ivar greylisting: the first attempt at each recipient is put off.
     @ivar answers: replies other than usual, by stage.
     @ivar drops: the stage at which it closes the connection instead of replying; C{"quit"} comes after the last reply.
+    @ivar silent: the stage at which it says nothing, and goes on doing so.
     @ivar say: how it writes replies; C{says}, at which stages (all, where there are none).
     """
 
@@ -78,6 +79,7 @@ class Character:
     greylisting: bool = False
     answers: dict[str, bytes] = attrs.field(factory=dict)
     drops: str = ""
+    silent: str = ""
     say: Say = plainly
     says: tuple[str, ...] = ()
 
@@ -98,6 +100,7 @@ CHARACTERS: dict[str, Character] = {
     "unwilling": Character(_FAILED, answers={"end": b"550 5.7.1 We do not want that\r\n"}),
     "drip": Character(_DELIVERED, 1, say=dripping),
     "hasty": Character(_DELIVERED, 1, drops="quit"),
+    "silent": Character(_EXPIRED, silent="EHLO"),
     "drop-banner": Character(_EXPIRED, drops="banner"),
     "drop-ehlo": Character(_EXPIRED, drops="EHLO"),
     "drop-mail": Character(_EXPIRED, drops="MAIL"),
@@ -179,9 +182,7 @@ class MailServer:
         await self._reply(writer, "RCPT")
         return [] if "RCPT" in self.character.answers else [recipient]
 
-    async def _content(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, recipients: list[str]
-    ) -> None:
+    async def _content(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, recipients: list[str]) -> None:
         digest, in_header = hashlib.sha256(), True
         while (line := await reader.readuntil(b"\r\n")) != b".\r\n":
             if self.character.drops == "content":
@@ -206,6 +207,8 @@ class MailServer:
     async def _reply(self, writer: asyncio.StreamWriter, stage: str) -> None:
         if self.character.drops == stage:
             raise Gone
+        if self.character.silent == stage:
+            await asyncio.Event().wait()
         usual = _USUAL.get(stage, b"250 2.0.0 Good\r\n")
         await self._write(writer, stage, self.character.answers.get(stage, usual))
 
