@@ -101,12 +101,12 @@ class Server:
 
     def wait_for(self, name: str, deadline: float = DEADLINE) -> LogEvent:
         """The first event of this name, as soon as it is there."""
-        self._wait_until(lambda: bool(self.events(name)), f"event {name!r}", deadline)
+        self.wait_until(lambda: bool(self.events(name)), f"event {name!r}", deadline)
         return self.events(name)[0]
 
     def wait_for_error(self, words: str) -> None:
         """Return as soon as it has written C{words} to standard error."""
-        self._wait_until(lambda: words in self.errors, f"{words!r} on standard error")
+        self.wait_until(lambda: words in self.errors, f"{words!r} on standard error")
 
     def wait_for_output(self, words: str, times: int = 1, deadline: float = DEADLINE) -> None:
         """Return as soon as so many lines with C{words} have come on standard output."""
@@ -118,9 +118,14 @@ class Server:
             read = len(self._output)
             return found >= times
 
-        self._wait_until(happened, f"{words!r} on standard output, {times} times", deadline)
+        self.wait_until(happened, f"{words!r} on standard output, {times} times", deadline)
 
-    def _wait_until(self, happened: Callable[[], bool], what: str, deadline: float = DEADLINE) -> None:
+    def lines(self, start: int = 0) -> list[str]:
+        """The lines on standard output from this one on."""
+        return self._output[start:]
+
+    def wait_until(self, happened: Callable[[], bool], what: str, deadline: float = DEADLINE) -> None:
+        """Return as soon as something has C{happened}, which is asked after each line that it writes."""
         with self._changed:
             self._changed.wait_for(lambda: happened() or self._ended(), deadline)
         assert happened(), f"no {what}; exit {self._process.poll()}\n{self.output}\n{self.errors}"
