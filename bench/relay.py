@@ -1,7 +1,7 @@
 """Relaying compared: messages submitted over many sessions, queued, and sent on to a sink, by mailagent and Postfix.
 
-C{python -m bench.relay [--messages 3000] [--rounds 3] [--sessions 20] [--size 4096] [--directory DIR]}, in the checkout;
-as root, for Postfix. C{smtp-source} submits, C{smtp-sink} takes what arrives; the servers take turns (A B A B), each
+C{python -m bench.relay [--messages 3000] [--rounds 3] [--sessions 20] [--size 4096] [--directory DIR]}, as
+root, for Postfix. C{smtp-source} submits, C{smtp-sink} takes what arrives; the servers take turns (A B A B), each
 started once. A round's time runs from the first connection until the last message has arrived at the sink.
 """
 
@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median

@@ -134,6 +134,7 @@ class Attempts:
             item.message.login,
             self._content(item.message),
             lambda: self._read(partial(self._store.still_leased, item=item)),
+            item.urgent,
         )
 
     async def _postpone(self, item: QueuedItem, seconds: float) -> None:

@@ -64,12 +64,14 @@ class QueuedItem:
     """One message with some of its recipients, at most 100, all at one destination: leased to us.
 
     @ivar token: the lease. Another one, and the recipients are no longer ours.
+    @ivar urgent: see L{mailagent.interfaces.Attempt}.
     """
 
     message: StoredMessage
     destination: str
     recipients: tuple[QueuedRecipient, ...]
     token: str
+    urgent: bool = False
 
     def envelope(self) -> Envelope:
         """The envelope of an attempt."""

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from mailagent.database.schema import destinations, messages, recipients
 from mailagent.log import RECIPIENT_QUARANTINED
 from mailagent.queue.items import QUARANTINED, QUEUED, QueuedItem, QueuedRecipient, StoredMessage
-from mailagent.queue.store_destinations import WAITING, recompute
+from mailagent.queue.store_destinations import RETRY, WAITING, recompute
 from mailagent.queue.store_rows import UnreadableRow, read_message, read_recipient, storable
 
 #: Recipients of one item (RFC 5321 section 4.5.3.1.8: what every server must take).
@@ -25,7 +25,7 @@ MOST_RECIPIENTS = 100
 _LOOK = 10
 
 _READY = (
-    sa.select(destinations.c.name)
+    sa.select(destinations.c.name, destinations.c.reason)
     .where(
         destinations.c.ready <= sa.bindparam("now"), destinations.c.name.not_in(sa.bindparam("busy", expanding=True))
     )
@@ -76,7 +76,8 @@ class Claimer:
     ) -> list[QueuedItem]:
         """Lease what is due. See L{mailagent.queue.store.Store.claim}."""
         rows: list[sa.RowMapping] = []
-        for name in self._ready(connection, now, room, busy):
+        ready = self._ready(connection, now, room, busy)
+        for name in ready:
             if room <= 0:
                 break
             found = _due_at(connection, name, now, min(windows.get(name, window), room))
@@ -84,7 +85,8 @@ class Claimer:
             rows += found
             if not found:  # all of it was quarantined, or leased by another node just now
                 recompute(connection, [name])
-        return self._lease(connection, rows)
+        urgent = {name for name, reason in ready.items() if reason == RETRY}
+        return [attrs.evolve(item, urgent=item.destination in urgent) for item in self._lease(connection, rows)]
 
     def overdue(
         self, connection: sa.Connection, now: float, give_up: float, delay_notice: float, limit: int
@@ -95,8 +97,10 @@ class Claimer:
             rows += _older(connection, True, now - give_up, limit - len(rows))
         return self._lease(connection, rows)
 
-    def _ready(self, connection: sa.Connection, now: float, room: int, busy: Collection[str]) -> Sequence[str]:
-        return connection.scalars(_READY, {"now": now, "busy": list(busy), "room": max(room, 0)}).all()
+    def _ready(self, connection: sa.Connection, now: float, room: int, busy: Collection[str]) -> dict[str, str]:
+        """The destinations where something is due, the longest ready first, and why each was held last."""
+        found = connection.execute(_READY, {"now": now, "busy": list(busy), "room": max(room, 0)})
+        return {row.name: row.reason for row in found}
 
     def _lease(self, connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[QueuedItem]:
         """Make items of the rows of recipients, and lease them; what cannot be read is set aside."""

@@ -15,6 +15,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from mailagent.database.schema import WAITS, destinations, recipients
 
+#: Why a destination is not held: the operator has it tried, until something new is found out about it.
+RETRY = "retry"
 #: The condition of L{WAITS}, as an expression.
 WAITING = sa.text(WAITS)
 

@@ -85,7 +85,7 @@ class Courier:
             hold = _DNS_HOLD if error.reply.transient else 0.0
             return Attempted(_outcomes(attempt, error.reply), hold)
         destination = self._destinations.at(hop.destination)
-        await destination.enter()
+        await destination.enter(attempt.urgent)
         try:
             return await _Delivery(attempt, hop, destination, self._sessions, self._connections).run()
         finally:

@@ -54,12 +54,13 @@ class Destination:
         """Whether nobody is there."""
         return not (self._under_way or self._waiting)
 
-    def enter(self) -> Deferred[None]:
+    def enter(self, urgent: bool = False) -> Deferred[None]:
         """Fires when an attempt may begin, at once or soon.
 
+        @param urgent: whether it may although the destination is held.
         @return: fails with L{DestinationBusy}, and nothing has begun then. May be cancelled.
         """
-        again = max(self._hold_left(), self._minute_left())
+        again = max(0.0 if urgent else self._hold_left(), self._minute_left())
         if again > 0:
             return fail(DestinationBusy(again))
         if self._under_way < self.window:

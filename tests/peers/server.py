@@ -38,6 +38,15 @@ def free_port(host: str = "127.0.0.1") -> int:
         return port
 
 
+def await_listener(address: str, port: int, lives: Callable[[], bool]) -> None:
+    """Return as soon as somebody listens there; C{lives} must be true until then."""
+    while True:
+        assert lives()
+        with socket.socket() as probe:
+            if probe.connect_ex((address, port)) == 0:
+                return
+
+
 class Server:
     """The process that C{command} starts, and what it says.
 
@@ -90,6 +99,11 @@ class Server:
         return "".join(self._output)
 
     @property
+    def lines(self) -> list[str]:
+        """The same, line by line."""
+        return self._output
+
+    @property
     def errors(self) -> str:
         """What it has written to standard error."""
         return "".join(self._errors)
@@ -129,6 +143,11 @@ class Server:
         with self._changed:
             self._changed.wait_for(lambda: happened() or self._ended(), deadline)
         assert happened(), f"no {what}; exit {self._process.poll()}\n{self.output}\n{self.errors}"
+
+    @property
+    def lives(self) -> bool:
+        """Whether it has not ended."""
+        return not self._ended()
 
     def _ended(self) -> bool:
         return self._process.poll() is not None
