@@ -301,7 +301,7 @@ def _wait_until_logged(server: Server, left: set[Any], key: Callable[[dict[str, 
 
     def happened() -> bool:
         nonlocal read
-        lines = server.lines(read)
+        lines = server.lines[read:]
         read += len(lines)
         left.difference_update(key(json.loads(line)) for line in lines if _SETTLED.search(line))
         return not left
@@ -331,7 +331,8 @@ def read_report(message: bytes) -> Report:
     text, status, returned = parsed.iter_parts()
     assert text.get_content_type() == "text/plain"
     assert status.get_content_type() == "message/delivery-status"
-    about, *blocks = status.get_payload()
+    parts: Any = status.get_payload()
+    about, *blocks = parts
     assert about["Reporting-MTA"] == "dns; mx.here.test"
     failed = {}
     for block in blocks:

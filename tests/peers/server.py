@@ -134,10 +134,6 @@ class Server:
 
         self.wait_until(happened, f"{words!r} on standard output, {times} times", deadline)
 
-    def lines(self, start: int = 0) -> list[str]:
-        """The lines on standard output from this one on."""
-        return self._output[start:]
-
     def wait_until(self, happened: Callable[[], bool], what: str, deadline: float = DEADLINE) -> None:
         """Return as soon as something has C{happened}, which is asked after each line that it writes."""
         with self._changed:

@@ -1,6 +1,7 @@
 """Mail for a mixture of good, slow, greylisting, refusing, dead and hostile hosts.
 
-Each recipient ends in the right state. Every failed one is in exactly one correct report to the sender, and none is in two mailboxes.
+Each recipient ends in the right state. Every failed one is in exactly one correct report to the sender, and none is in
+two mailboxes.
 """
 
 from __future__ import annotations
