@@ -65,6 +65,7 @@ class Outbound:
 
     @param listening: where we listen, now: IP addresses and ports.
     @param new_message_id: gives an identifier that nothing else has.
+    @param logged: whether the log gets every command to another server, and its reply.
     @ivar config: the configuration, now.
     """
 
@@ -77,6 +78,7 @@ class Outbound:
         listening: Callable[[], Iterable[tuple[str, int]]],
         reactor: Any,
         log: Logger,
+        logged: bool = False,
     ) -> None:
         self.config = config
         self._url, self._state = config.queue.url, config.state
@@ -86,12 +88,12 @@ class Outbound:
             name: ThreadPool(minthreads=0, maxthreads=most, name=name)
             for name, most in (("dns", THREADS), ("readers", _READERS))
         }
-        self._remote = self._courier(listening)
+        self._remote = self._courier(listening, logged)
         local = LocalCourier(directory, mailstore, self, new_message_id)
         self._delivery = LocalFirst(directory, local, self._remote)
         self._running: _Running | None = None
 
-    def _courier(self, listening: Callable[[], Iterable[tuple[str, int]]]) -> Courier:
+    def _courier(self, listening: Callable[[], Iterable[tuple[str, int]]], logged: bool) -> Courier:
         """What takes mail to other hosts."""
         clock = self._reactor
 
@@ -103,7 +105,7 @@ class Outbound:
             return self.config
 
         resolver = Resolver(self._in_pool("dns"), clock.seconds, server)
-        sessions = Sessions(config, clock, partial(endpoint, clock), self._in_pool("readers"))
+        sessions = Sessions(config, clock, partial(endpoint, clock), self._in_pool("readers"), logged)
         ourselves = Ourselves(self.config.hostname, listening)
         return Courier(config, clock, resolver, ourselves, sessions, SystemRandom().shuffle)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
+import time
 from contextlib import suppress
 
 _PID_FILE = "mailagent.pid"
@@ -104,7 +105,7 @@ class PidFile:
         """
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(fd)
             os.ftruncate(fd, 0)
             os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         except BlockingIOError:
@@ -134,3 +135,16 @@ class PidFile:
                 number = file.read(32).strip()
                 return int(number) if number.isdigit() else None
         return None
+
+
+def _lock(fd: int) -> None:
+    """Lock for ourselves alone; who only looks (L{PidFile.running}) holds the lock for a moment, and is waited for.
+
+    @raise BlockingIOError: a server holds it.
+    """
+    for pause in (0.01, 0.05, 0.2):
+        with suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(pause)
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,11 +1,11 @@
-"""C{twistd mailagent}: the server's options, and its parts joined. Wiring only."""
+"""C{twistd mailagent}: the server's parts joined. Wiring only."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from secrets import randbits
 from threading import Thread
@@ -17,12 +17,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver, Logger
-from twisted.python import usage
 from twisted.python.threadpool import ThreadPool
 
-from mailagent import log, state, welcome
+from mailagent import state, welcome
 from mailagent.budget import Budget
-from mailagent.config import BUILT_IN, AuthSettings, Config, ConfigError, Overrides, load
+from mailagent.config import BUILT_IN, AuthSettings, Config, ConfigError, load
 from mailagent.directory.current import CurrentDirectory
 from mailagent.directory.users import Users
 from mailagent.directory.whitelist import Whitelist
@@ -33,6 +32,7 @@ from mailagent.interfaces import StorageFailed
 from mailagent.local_door import LocalDoor, user_name
 from mailagent.maildir.files import Files
 from mailagent.maildir.mailstore import Maildirs
+from mailagent.options import Options
 from mailagent.outbound import Outbound, success_notice
 from mailagent.policy.login_limits import LoginLimits
 from mailagent.reception.drop import Drop
@@ -55,87 +55,6 @@ _WRITERS = 8
 _CHECKERS = 2
 
 
-class Options(usage.Options):
-    """Options of C{twistd mailagent}; each given one replaces what the configuration file says."""
-
-    synopsis = "[options]"
-    longdesc = "Receive mail for listed hosts and users into Maildirs. See mailagent's docs/configuration.md."
-    optParameters = [
-        ["config", "c", None, "Configuration file (else ./mailagent.toml, else /etc/mailagent/mailagent.toml)"],
-        ["hostname", None, None, "This server's name, for greeting and trace header"],
-        ["mailboxes", "m", None, "Directory that holds the mailboxes"],
-        ["state", None, None, "Directory that holds what the server keeps between runs"],
-        ["log-format", None, "text", "How the log is written: text or json"],
-    ]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self["hosts"], self["users"], self["listen"] = [], [], []
-
-    def opt_host(self, host: str) -> None:
-        """Take mail for this host (may be given several times)"""
-        self["hosts"].append(host)
-
-    def opt_user(self, user: str) -> None:
-        """Take mail for this user (may be given several times)"""
-        self["users"].append(user)
-
-    def opt_listen(self, endpoint: str) -> None:
-        """Listen on this Twisted endpoint, such as tcp:2525:interface=127.0.0.1 (may be given several times)"""
-        self["listen"].append(endpoint)
-
-    def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Parse, or leave with one line and status 1: twistd itself would print the whole usage before it."""
-        try:
-            super().parseOptions(options)
-        except usage.UsageError as error:
-            print(f"twistd mailagent: {error} (--help shows the options)", file=sys.stderr)
-            raise SystemExit(1) from None
-
-    def parseArgs(self, *words: str) -> None:
-        """There are none.
-
-        @raise usage.UsageError: there are.
-        """
-        if words:
-            raise usage.UsageError(f"unexpected argument: {words[0]}")
-
-    def postOptions(self) -> None:
-        """Check what configuration does not know of.
-
-        @raise usage.UsageError: C{--log-format} is neither.
-        """
-        if self["log-format"] not in log.FORMATS:
-            raise usage.UsageError(f"--log-format: {self['log-format']!r}; allowed: {', '.join(log.FORMATS)}")
-
-    @property
-    def observer(self) -> ILogObserver | None:
-        """Where the log goes and in which form; C{None} where twistd was given an observer or syslog.
-
-        As with twistd's own: in the foreground to standard output, else to C{twistd.log}.
-        """
-        parent: Any = self.parent or {"nodaemon": True}
-        if parent.get("logger") or parent.get("syslog"):
-            return None
-        logfile = parent.get("logfile") or ("-" if parent.get("nodaemon") else "twistd.log")
-        if logfile == "-" and not parent.get("nodaemon"):
-            print("a daemon cannot log to standard output; name a file: --logfile", file=sys.stderr)
-            raise SystemExit(1)
-        return log.observer(self["log-format"], logfile)
-
-    @property
-    def overrides(self) -> Overrides:
-        """What the command line says about settings."""
-        return Overrides(
-            hosts=self["hosts"],
-            users=self["users"],
-            mailboxes=self["mailboxes"],
-            listen=self["listen"],
-            hostname=self["hostname"],
-            state=self["state"],
-        )
-
-
 def makeService(options: Options, reactor: Any = None) -> IService:
     """The server, ready to start.
 
@@ -155,88 +74,111 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         raise SystemExit(1) from None
     # The file that was read, wherever the process may have gone since; or a search, if there was none.
     source = None if config.source == BUILT_IN else config.source
-    return make_service(config, reactor, lambda: load(source, options.overrides), observer)
+    debug = options["log-level"] == "debug"
+    return make_service(config, reactor, lambda: load(source, options.overrides), observer, debug)
 
 
 def make_service(
-    config: Config, reactor: Any, load_again: Callable[[], Config], observer: ILogObserver | None = None
+    config: Config,
+    reactor: Any,
+    load_again: Callable[[], Config],
+    observer: ILogObserver | None = None,
+    debug: bool = False,
 ) -> MailAgent:
     """Join the parts for a checked configuration.
 
     @param load_again: reads the configuration for a reload. Blocks; raises L{ConfigError}.
+    @param debug: whether the log gets all that is said to other servers.
     """
-    pool = ThreadPool(minthreads=0, maxthreads=_WRITERS, name="mailstore")
-    pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # a hung disk must not outlast a stop
+    pool = _writers()
     in_pool = _in_pool(reactor, pool)
-    files = Files()
+    log = Logger("mailagent")
     directory = CurrentDirectory(Whitelist.from_config(config))
-    budget = Budget()
+    networks = RelayNetworks.of(config.relay.networks)
+    budget, files, tls = Budget(), Files(), ServerTLS(reactor.seconds)
     spool = Mailbox(Address("spool", ""), state.spool(config.state))
     mailstore = Maildirs(files, in_pool, config.hostname, time.time, budget=budget, spool=spool)
-    logger = Logger("mailagent")
-    networks = RelayNetworks.of(config.relay.networks)
-    entropy = partial(randbits, 30)
-
-    def new_message_id() -> str:
-        return message_id(int(time.time() * 1_000_000), entropy())
-
-    def listening() -> list[tuple[str, int]]:
-        return agent.addresses()
-
-    outbound = Outbound(config, directory, mailstore, new_message_id, listening, reactor, logger)
+    outbound = Outbound(config, directory, mailstore, _new_message_id, lambda: agent.addresses(), reactor, log, debug)
     reception = Reception(
         directory,
         mailstore,
         config.hostname,
         time.time,
-        entropy,
+        _entropy,
         queue=outbound,
         relay_networks=networks,
-        compose_notice=success_notice(config.hostname, new_message_id, time.time),
+        compose_notice=success_notice(config.hostname, _new_message_id, time.time),
     )
-    local = LocalSubmission.of(reception, partial(in_pool, user_name))
-    tls = ServerTLS(reactor.seconds)
-    logins = _logins(config, reception, reactor, in_pool)
-    factory = SessionFactory(
-        reception,
-        config.hostname,
-        config.limits,
-        reactor,
-        tls,
-        logins,
-        budget,
-        reports=reception.queue is not None,
-        role_deliveries={LMTP.name: reception.for_lmtp(), LOCAL.name: local},
-    )
-    parts = Parts(directory, factory, tls, files, networks, logger, outbound.take_up)
-    pid_file = PidFile(config.state)
+    factory = _sessions(config, reception, reactor, in_pool, tls, budget)
     drop = Drop(os.path.join(config.state, state.DROP), reception, outbound, lambda: factory.limits, user_name)
     door = LocalDoor(reactor, config.state, factory.listener(LOCAL), partial(in_pool, drop.take_all))
-
-    def start() -> None:
-        parts.start(config)
-        if not pid_file.claim():
-            raise StorageFailed(f"another server runs with the state directory {config.state}")
-        outbound.prepare()
-
-    def begin() -> None:
-        outbound.start()
-        door.open()
-        reactor.addSystemEventTrigger("before", "shutdown", door.close)
-
+    parts = Parts(directory, factory, tls, files, networks, log, outbound.take_up)
     agent = MailAgent(
         config,
         factory,
         pool,
         reactor,
-        prepare=start,
-        announce=lambda ports: welcome.announce(config, list(directory.mailboxes()), ports, logger),
+        prepare=partial(_prepare, config, parts, outbound),
+        announce=lambda ports: welcome.announce(config, list(directory.mailboxes()), ports, log),
         reload=Reload(config, load_again, parts, in_pool),
         observer=observer,
-        begin=begin,
+        begin=partial(_begin, outbound, door, reactor),
         end=outbound.stop,
     )
     return agent
+
+
+def _prepare(config: Config, parts: Parts, outbound: Outbound) -> None:
+    """Make ready what is on disk, which is ours alone: a second server would take our work for its own."""
+    state.make_directory(config.state)
+    if not PidFile(config.state).claim():
+        raise StorageFailed(f"another server runs with the state directory {config.state}")
+    parts.start(config)
+    outbound.prepare()
+
+
+def _begin(outbound: Outbound, door: LocalDoor, reactor: Any) -> None:
+    outbound.start()
+    door.open()
+    reactor.addSystemEventTrigger("before", "shutdown", door.close)
+
+
+def _sessions(
+    config: Config,
+    reception: Reception,
+    reactor: Any,
+    in_pool: Callable[..., Deferred[Any]],
+    tls: ServerTLS,
+    budget: Budget,
+) -> SessionFactory:
+    """What makes the sessions of all listeners."""
+    local = LocalSubmission.of(reception, partial(in_pool, user_name))
+    return SessionFactory(
+        reception,
+        config.hostname,
+        config.limits,
+        reactor,
+        tls,
+        _logins(config, reception, reactor, in_pool),
+        budget,
+        reports=reception.queue is not None,
+        role_deliveries={LMTP.name: reception.for_lmtp(), LOCAL.name: local},
+    )
+
+
+def _writers() -> ThreadPool:
+    """The threads that write mail: daemons, as a hung disk must not outlast a stop."""
+    pool = ThreadPool(minthreads=0, maxthreads=_WRITERS, name="mailstore")
+    pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
+    return pool
+
+
+def _new_message_id() -> str:
+    return message_id(int(time.time() * 1_000_000), _entropy())
+
+
+def _entropy() -> int:
+    return randbits(30)
 
 
 def _logins(

@@ -10,8 +10,9 @@ from twisted.application.service import IServiceMaker
 from twisted.internet.testing import MemoryReactorClock
 from twisted.plugin import getPlugins
 
+from mailagent.options import Options
 from mailagent.service import MailAgent
-from mailagent.tap import Options, makeService
+from mailagent.tap import makeService
 
 
 def options(*words: str) -> Options:
@@ -61,6 +62,7 @@ def test_a_wrong_configuration_ends_the_start_with_all_that_is_wrong(
     ("words", "line"),
     [
         (["--log-format", "xml"], "twistd mailagent: --log-format: 'xml'; allowed: text, json (--help"),
+        (["--log-level", "noise"], "twistd mailagent: --log-level: 'noise'; allowed: info, debug (--help"),
         (["--lisen", "tcp:1"], "twistd mailagent: option --lisen not recognized (--help"),
         (["extra"], "twistd mailagent: unexpected argument: extra (--help"),
     ],

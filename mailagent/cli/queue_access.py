@@ -34,6 +34,8 @@ class Access:
         file = self._url.database if self._url.get_backend_name() == "sqlite" else None
         if file is not None and not os.path.exists(file):
             raise click.ClickException(f"{file}: no queue there; the server makes it at its first start")
+        if file is not None and not os.access(file, os.R_OK):
+            raise click.ClickException(f"{file}: Permission denied; be the user whom the server runs as")
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:

@@ -1,8 +1,9 @@
 """Taking messages up that C{sendmail} has left in the drop, where every user of the machine may put files.
 
 A message is queued for all its recipients, and the file then removed: after a crash between the two it is queued twice,
-never lost. There is nobody to refuse it to, so whatever is wrong with a recipient is found at the attempt, and reported
-to the sender. A file that is no message is set aside, once, and stops nothing else.
+never lost. One that cannot be removed is queued once in the life of a server. There is nobody to refuse it to, so
+whatever is wrong with a recipient is found at the attempt, and reported to the sender. A file that is no message is set
+aside, once, and stops nothing else.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Drop:
     _queue: IQueue
     _limits: Callable[[], Limits]
     _user_name: Callable[[int], str]
-    _refused: set[str] = attrs.field(factory=set, init=False)
+    _done_with: set[str] = attrs.field(factory=set, init=False)  # files that lie there, and are not looked at again
     _trouble: str = attrs.field(default="", init=False)
     _log = Logger()
 
@@ -86,7 +87,7 @@ class Drop:
     def _names(self) -> list[str]:
         with os.scandir(self.path) as entries:
             names = [each.name for each in islice(filter(self._is_new, entries), _ROUND)]
-        self._refused.intersection_update(os.listdir(self.path) if self._refused else ())
+        self._done_with.intersection_update(os.listdir(self.path) if self._done_with else ())
         return sorted(names)
 
     def _is_new(self, entry: os.DirEntry[str]) -> bool:
@@ -95,7 +96,7 @@ class Drop:
                 if entry.stat(follow_symlinks=False).st_mtime < self._reception.seconds() - _ABANDONED:
                     os.unlink(entry.path)
             return False
-        return not entry.name.endswith(_SET_ASIDE) and entry.name not in self._refused
+        return not entry.name.endswith(_SET_ASIDE) and entry.name not in self._done_with
 
     def _take_or_set_aside(self, name: str) -> None:
         path = os.path.join(self.path, name)
@@ -105,21 +106,32 @@ class Drop:
         except FileNotFoundError:
             return  # its owner has thought better of it
         except (_BadFile, BadEnvelope) as reason:
-            self._refused.add(name)
-            with suppress(OSError):
-                os.rename(path, path + _SET_ASIDE)
-            events.DROP_REFUSED(self._log, file=name, reason=str(reason))
-            return
-        os.unlink(path)
+            self._set_aside(name, str(reason))
+        except (StorageFull, StorageFailed, OSError):
+            raise
+        except Exception as defect:  # of ours: the file stays, for us to look at
+            self._set_aside(name, repr(defect))
+        else:
+            self._done_with.add(name)  # should it not be possible to remove it
+            os.unlink(path)
+            self._done_with.discard(name)
+
+    def _set_aside(self, name: str, reason: str) -> None:
+        self._done_with.add(name)
+        path = os.path.join(self.path, name)
+        with suppress(OSError):
+            os.rename(path, path + _SET_ASIDE)
+        events.DROP_REFUSED(self._log, file=name, reason=reason)
 
     def _take(self, file: IO[bytes]) -> None:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
             raise _BadFile("not a file with a single name")
-        if found.st_size > self._limits().message_size:
-            raise _BadFile(f"larger than {self._limits().message_size} octets")
         envelope = read_envelope(file)
+        _check_routable(envelope)
         start = file.tell()
+        if found.st_size - start > self._limits().message_size:
+            raise _BadFile(f"larger than {self._limits().message_size} octets")
         facts = self._look(file, found.st_size - start)
         user = self._user_name(found.st_uid)
         message = self._message(envelope, facts, user, found.st_uid)
@@ -156,6 +168,12 @@ class Drop:
         size = facts.size + len(header)
         known = attrs.evolve(envelope, size=size, eight_bit=facts.eight_bit, utf8_header=facts.utf8_header)
         return QueuedMessage(new_id, known, header, envelope.reverse_path, user)
+
+
+def _check_routable(envelope: Envelope) -> None:
+    for recipient in envelope.recipients:
+        if not recipient.host:
+            raise _BadFile(f"no mail can be sent to <{recipient}>")
 
 
 def _open(path: str) -> IO[bytes]:

@@ -11,8 +11,6 @@ import attrs
 
 from mailagent.sendmail.header import Header, header_of, is_field
 
-#: The largest header, in octets.
-MAX_HEADER = 1024 * 1024
 #: Octets handed on at a time.
 _BLOCK = 65536
 
@@ -42,11 +40,12 @@ class Message:
             yield block
 
 
-def read_message(stream: IO[bytes], *, dot_ends: bool) -> Message:
+def read_message(stream: IO[bytes], *, dot_ends: bool, largest: int, largest_header: int) -> Message:
     """Read a message. Line ends may be LF, CRLF or CR; an mbox's C{From } line ahead of it is left out.
 
     @param dot_ends: whether a line with nothing but a dot ends it, as the end of the stream does.
-    @raise UnfitMessage: its header is too large, or there is nothing.
+    @param largest: octets of a message, at most; C{largest_header}, of its header.
+    @raise UnfitMessage: it is larger, or there is nothing.
     @raise OSError: it cannot be read, or the file not be written.
     """
     lines = _lines(stream, dot_ends)
@@ -55,17 +54,19 @@ def read_message(stream: IO[bytes], *, dot_ends: bool) -> Message:
         raise UnfitMessage("there is no message on standard input")
     if line.startswith(b"From "):
         line = next(lines, b"")
-    header, line = _read_header(line, lines)
+    header, line = _read_header(line, lines, largest_header)
     body = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the message
     size, eight_bit = 0, False
     while line:
         size += body.write(line)
+        if size > largest:
+            raise UnfitMessage(f"the message is larger than {largest} octets")
         eight_bit = eight_bit or not line.isascii()
         line = next(lines, b"")
     return Message(header, body, size, eight_bit)
 
 
-def _read_header(line: bytes, lines: Iterator[bytes]) -> tuple[Header, bytes]:
+def _read_header(line: bytes, lines: Iterator[bytes], largest: int) -> tuple[Header, bytes]:
     """The header that begins with C{line}, if it does, and what the rest begins with."""
     fields: list[bytes] = []
     size, whole = 0, True
@@ -76,8 +77,8 @@ def _read_header(line: bytes, lines: Iterator[bytes]) -> tuple[Header, bytes]:
             fields[-1] += line
         whole = line.endswith(b"\n")
         size += len(line)
-        if size > MAX_HEADER:
-            raise UnfitMessage(f"the header is larger than {MAX_HEADER} octets")
+        if size > largest:
+            raise UnfitMessage(f"the header is larger than {largest} octets")
         line = next(lines, b"")
     return header_of(fields), next(lines, b"") if fields and line == b"\n" else line
 

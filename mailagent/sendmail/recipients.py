@@ -29,8 +29,10 @@ def address(text: str, domain: str) -> Address:
     text = text.strip().removeprefix("<").removesuffix(">").strip()
     local = re.sub(_QUOTED, "", text)
     try:
-        return parse_address(text if "@" in local else f"{text}@{domain}")
-    except SyntaxFault:
+        found = parse_address(text if "@" in local else f"{text}@{domain}")
+        found.host  # noqa: B018 - which fails where there is no such domain
+        return found
+    except (SyntaxFault, ValueError):
         raise NotAnAddress(f"{text!r} is not an address") from None
 
 

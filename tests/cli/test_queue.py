@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from mailagent.cli.main import main
+from mailagent.queue import inspection
 from mailagent.queue.store import Store
 from tests.database.support import Database
 from tests.queue.support import deferred, message
@@ -190,6 +191,18 @@ def test_many_are_changed_in_several_transactions(site: Site) -> None:
     assert {row["state"] for row in site.json("list")} == {"held"}
 
 
+def test_the_server_can_write_while_what_is_meant_is_looked_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = inspection.numbers
+
+    def looking(*arguments: Any) -> list[int]:
+        site.put("m2", "b@b.example")
+        return numbers(*arguments)
+
+    site.put("m1", "a@a.example")
+    monkeypatch.setattr(inspection, "numbers", looking)
+    assert site.run("hold", "m1").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [(["show", "m9"], "no message m9"), (["dump", "m9"], "no message m9"), (["log", "m9"], "no message m9")],
@@ -217,6 +230,11 @@ def test_a_database_that_cannot_be_used_is_named_with_the_cause(tmp_path: Path) 
     assert "start the server once" in fails("drop", "m1")
     file.write_bytes(b"nonsense" * 1000)
     assert f"{file}: database: file is not a database" in fails("list")
+
+
+def test_who_may_not_read_it_is_told_so(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert f"{site.directory}/queue.db: Permission denied" in site.run("list").stderr
 
 
 def test_a_locked_database_is_said_to_be(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 CTRL_C = "\x03"
 CTRL_D = "\x04"
+CTRL_U = "\x15"
 ENTER = "\r"
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-9;?=>]*[A-Za-z]|[=>78]|\][^\x07]*\x07)")

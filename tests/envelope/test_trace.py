@@ -16,6 +16,7 @@ from mailagent.envelope.trace import (
     delivery_fields,
     header_for_text,
     received,
+    received_from_user,
 )
 
 ANN = Address("ann", "example.org")
@@ -32,6 +33,15 @@ def test_received_tells_peer_helo_name_protocol_id_recipient_and_date() -> None:
     assert field() == (
         "Received: from client.example ([192.0.2.1])\n"
         "\tby mx.example.org with ESMTP id 0000id\n"
+        "\tfor <ann@example.org>;\n"
+        "\tMon, 02 Nov 2026 12:00:00 +0000\n"
+    )
+
+
+def test_received_tells_who_sent_on_this_machine() -> None:
+    text = received_from_user("www (data)\n", 33, "mx.example.org", "0000id", (ANN,), MOMENT).decode()
+    assert text == (
+        "Received: by mx.example.org (from user www??data??, number 33) id 0000id\n"
         "\tfor <ann@example.org>;\n"
         "\tMon, 02 Nov 2026 12:00:00 +0000\n"
     )

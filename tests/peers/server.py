@@ -135,7 +135,7 @@ class Server:
         self.wait_until(happened, f"{words!r} on standard output, {times} times", deadline)
 
     def wait_until(self, happened: Callable[[], bool], what: str, deadline: float = DEADLINE) -> None:
-        """Return as soon as C{happened} says so; it is asked again with every line."""
+        """Return as soon as something has C{happened}, which is asked after each line that it writes."""
         with self._changed:
             self._changed.wait_for(lambda: happened() or self._ended(), deadline)
         assert happened(), f"no {what}; exit {self._process.poll()}\n{self.output}\n{self.errors}"

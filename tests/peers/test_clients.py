@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import programs
-from tests.compose.terminal import CTRL_C, CTRL_D, ENTER, Terminal
+from tests.compose.terminal import CTRL_C, CTRL_D, CTRL_U, ENTER, Terminal
 from tests.peers.conftest import StartServer
 from tests.peers.mail import as_sent, content, new, sender
 from tests.peers.server import DEADLINE, TWISTD, Server, environment
@@ -116,7 +116,7 @@ def test_a_person_sends_with_our_own_client_and_corrects_a_recipient(server: Ser
         terminal.type("nobody@hostmeister.de; user2@hostgator.com", ENTER)
         terminal.expect("550 5.1.1 No such user here")
         terminal.expect("Instead of nobody@hostmeister.de")
-        terminal.type(USER1, ENTER)
+        terminal.type(CTRL_U, USER1, ENTER)  # in place of what is there to be mended
         terminal.expect("Subject:")
         terminal.type("by hand", ENTER)
         terminal.expect("(^C to cancel) | (^D to send)")

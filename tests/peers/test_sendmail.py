@@ -93,6 +93,21 @@ def test_without_a_server_it_goes_into_the_drop(home: Path) -> None:
     assert left.endswith(b"Subject: x\n\nhi\n")
 
 
+def test_what_lies_in_the_drop_is_delivered_when_the_server_comes(home: Path) -> None:
+    (home / "state" / "drop").mkdir(parents=True)
+    assert sendmail(home, "-f", "ann", "ann").returncode == 0
+    running = Server([str(TWISTD), "-n", "--pidfile=", "mailagent", "--log-format", "json", "--listen", LOOPBACK], home)
+    try:
+        assert running.wait_for("drop_taken")["recipients"] == ["ann@mx.example"]
+        running.wait_for("recipient_delivered")
+    finally:
+        running.end()
+    (received,) = stored(home)
+    assert b"(from user " in received
+    assert received.endswith(b"Subject: x\n\nhi\n")
+    assert os.listdir(home / "state" / "drop") == []
+
+
 def test_without_either_it_says_so_and_is_to_be_tried_again(home: Path) -> None:
     done = sendmail(home, "ann")
     assert done.returncode == 75

@@ -34,8 +34,8 @@ def test_an_occupied_port(start_server: StartServer) -> None:
     assert_one_line(server)
 
 
-def test_a_mailbox_that_cannot_be_made(start_server: StartServer) -> None:
-    server = start_server("--mailboxes", "/proc/mailboxes")
+def test_a_mailbox_that_cannot_be_made(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server("--mailboxes", "/proc/mailboxes", "--state", str(tmp_path / "state"))
     assert_refused(server, "/proc/mailboxes")
     assert_one_line(server)
 

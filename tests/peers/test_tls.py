@@ -61,7 +61,7 @@ def test_starttls_works_without_configuration_and_says_so_in_the_trace(server: S
     assert b"with ESMTPS id" in message
     assert b"TLSv1.3 with cipher TLS_AES_" in message
     assert stat.S_IMODE(own.stat().st_mode) == 0o600
-    assert stat.S_IMODE(own.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(own.parent.stat().st_mode) == 0o711
 
 
 def test_the_self_signed_certificate_is_made_once_and_can_be_trusted(start_server: StartServer, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from mailagent.queue import reporter
 from mailagent.queue.lanes import FIRST
 from mailagent.queue.scheduler import ADOPT, HEARTBEAT, POLL, SOME, SWEEP
 from tests.database.support import Database
@@ -157,6 +158,23 @@ def test_more_than_is_taken_up_at_once_is_given_up_all_the_same(database: Databa
         site.enqueue(*(message(f"m{number}", "bob@dead.example") for number in range(2 * SOME + 1)))
         site.after(HOUR + SWEEP, HOUR)
         assert site.states()[: 2 * SOME + 1] == ["expired"] * (2 * SOME + 1)
+
+
+def test_what_a_defect_keeps_from_being_given_up_is_not_taken_up_without_end(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(reporter, "compose", broken)
+    with running(database, give_up=HOUR) as site:
+        site.courier.otherwise = all_told(LATER, hold=DAY)
+        site.enqueue(message("m1", "bob@dead.example"))
+        site.after(HOUR - 60)
+        assert not site.logged("error")
+        site.after(2 * SWEEP)
+        assert 0 < len(site.logged("error")) <= 6
+        assert (site.states(), site.leased()) == (["queued"], 0)
 
 
 def test_of_a_delay_the_sender_hears_once(site: Site) -> None:
@@ -334,3 +352,16 @@ def test_a_stop_while_the_database_is_away_ends_in_time(site: Site) -> None:
     assert not stopped.called
     site.after(1)
     assert stopped.called
+
+
+def test_what_was_delivered_when_the_database_went_is_written_down_at_the_stop(site: Site) -> None:
+    site.courier.otherwise = site.left_open
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    site.away = True
+    site.close()
+    stopped = site.scheduler.stop(0.5)
+    site.away = False  # between two tries
+    site.clock.advance(0.5)
+    assert stopped.called
+    assert (site.states(), site.leased()) == (["delivered"], 0)

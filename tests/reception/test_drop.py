@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Sequence
@@ -136,12 +137,14 @@ def _make_bad(kind: str, path: Path, outside: Path) -> None:
             "large header": b"MAIL FROM:<>\nRCPT TO:<bob@b.example>\n\n" + b"A: b\n" * 200,
             "circle": b"MAIL FROM:<>\nRCPT TO:<bob@b.example>\n\n" + b"Received: x\n" * 4,
             "empty": b"",
+            "nowhere": "MAIL FROM:<>\nRCPT TO:<bob@\u0378.example>\n\nA: b\n\nhi\n".encode(),
+            "no domain": b"MAIL FROM:<>\nRCPT TO:<postmaster>\n\nA: b\n\nhi\n",
         }
         path.write_bytes(contents[kind])
 
 
 BAD = ["symlink", "hard link", "fifo", "directory", "socket"]
-BAD += ["huge", "half-written", "carriage returns", "large header", "circle", "empty"]
+BAD += ["huge", "half-written", "carriage returns", "large header", "circle", "empty", "nowhere", "no domain"]
 
 
 @pytest.mark.parametrize("kind", BAD)
@@ -157,10 +160,12 @@ def test_what_is_no_message_is_set_aside_and_told_once(
     assert site.names == ["1.bad"]
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may read anything")
-def test_a_file_that_cannot_be_read_is_set_aside(site: Site) -> None:
+def test_a_file_that_cannot_be_read_is_set_aside(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str, flags: int) -> int:  # as to anybody but root, who may run the tests
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
     site.leave()
-    (site.path / "1").chmod(0)
+    monkeypatch.setattr("os.open", refuse)
     site.drop.take_all()
     assert site.names == ["1.bad"]
 
@@ -176,6 +181,13 @@ def test_one_that_cannot_even_be_set_aside_is_told_once_and_forgotten_when_it_go
     site.leave()
     site.drop.take_all()
     assert len(site.queue.taken) == 1
+
+
+def test_a_defect_of_ours_sets_a_file_aside_and_stops_no_other(site: Site) -> None:
+    site.leave()
+    site.queue.trouble = ZeroDivisionError()
+    site.drop.take_all()
+    assert (site.names, site.refused()) == (["1.bad"], ["1"])
 
 
 def test_while_the_queue_takes_nothing_it_waits_and_that_is_told_once(site: Site) -> None:
@@ -196,3 +208,25 @@ def test_what_is_being_written_is_left_alone_and_removed_after_days(site: Site) 
         os.utime(site.path / name, (MIDNIGHT - age, MIDNIGHT - age))
     site.drop.take_all()
     assert site.names == [".new"]
+
+
+def test_one_that_cannot_be_removed_is_queued_once_and_that_is_told(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", path)
+
+    site.leave()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        site.drop.take_all()
+        site.drop.take_all()
+    assert len(site.queue.taken) == 1
+    assert "not permitted" in str([event["reason"] for event in site.events if event.get("event") == "error"])
+
+
+def test_a_name_that_comes_again_is_another_message(site: Site) -> None:
+    for _ in range(2):
+        site.leave("1")
+        site.drop.take_all()
+    assert len(site.queue.taken) == 2

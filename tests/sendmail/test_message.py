@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailagent.sendmail.message import MAX_HEADER, UnfitMessage, read_message
+from mailagent.sendmail.message import Message, UnfitMessage
+from mailagent.sendmail.message import read_message as read_any_message
+
+MAX_HEADER = 100_000
+LARGEST = 1_000_000
+
+
+def read_message(stream: BytesIO, *, dot_ends: bool) -> Message:
+    return read_any_message(stream, dot_ends=dot_ends, largest=LARGEST, largest_header=MAX_HEADER)
 
 
 def whole(octets: bytes, *, dot_ends: bool = False) -> bytes:
@@ -67,3 +75,8 @@ def test_a_header_without_end_is_refused() -> None:
 def test_what_is_read_again_is_the_same(lines: list[bytes], dot_ends: bool) -> None:
     octets = b"A: b\n\n" + b"".join(line + b"\n" for line in lines if line != b".")
     assert whole(octets, dot_ends=dot_ends) == octets
+
+
+def test_a_message_that_no_server_would_take_is_refused() -> None:
+    with pytest.raises(UnfitMessage, match="larger than 1000000 octets"):
+        read_message(BytesIO(b"A: b\n\n" + b"x" * LARGEST), dot_ends=False)
