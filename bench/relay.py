@@ -1,8 +1,8 @@
 """Relaying compared: messages submitted over many sessions, queued, and sent on to a sink, by mailagent and Postfix.
 
-C{python -m bench.relay [--messages 3000] [--rounds 3] [--sessions 20] [--size 4096] [--directory DIR]}, in the checkout;
-as root, for Postfix. C{smtp-source} submits, C{smtp-sink} takes what arrives; the servers take turns (A B A B), each
-started once. A round's time runs from the first connection until the last message has arrived at the sink.
+C{python -m bench.relay [--messages 3000] [--rounds 3] [--sessions 20] [--size 4096] [--directory DIR]}, in the
+checkout; as root, for Postfix. C{smtp-source} submits, C{smtp-sink} takes what arrives; the servers take turns (A B A
+B), each started once. A round's time runs from the first connection until the last message has arrived at the sink.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -169,7 +168,9 @@ def compare(directory: Path, options: argparse.Namespace) -> None:
                 rate, cpu = contestant.run(options.messages, options)
                 contestant.rates.append(rate)
                 contestant.cpu.append(cpu)
-                print(f"{number + 1}: {contestant.name} {rate:.0f} messages/s, {cpu * 1000:.2f} ms CPU each", flush=True)
+                print(
+                    f"{number + 1}: {contestant.name} {rate:.0f} messages/s, {cpu * 1000:.2f} ms CPU each", flush=True
+                )
     print("\n| server | messages/s | CPU for each |\n|---|---|---|")
     for contestant in contestants:
         print(f"| {contestant.name} | {median(contestant.rates):.0f} | {median(contestant.cpu) * 1000:.2f} ms |")

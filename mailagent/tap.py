@@ -157,7 +157,9 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         raise SystemExit(1) from None
     # The file that was read, wherever the process may have gone since; or a search, if there was none.
     source = None if config.source == BUILT_IN else config.source
-    return make_service(config, reactor, lambda: load(source, options.overrides), observer, options["log-level"] == "debug")
+    return make_service(
+        config, reactor, lambda: load(source, options.overrides), observer, options["log-level"] == "debug"
+    )
 
 
 def make_service(
