@@ -1,8 +1,8 @@
 """Relaying compared: messages submitted over many sessions, queued, and sent on to a sink, by mailagent and Postfix.
 
-C{python -m bench.relay [--messages 3000] [--rounds 3] [--sessions 20] [--size 4096] [--directory DIR]}, as
-root, for Postfix. C{smtp-source} submits, C{smtp-sink} takes what arrives; the servers take turns (A B A B), each
-started once. A round's time runs from the first connection until the last message has arrived at the sink.
+C{python -m bench.relay [--messages 3000] [--rounds 3] [--sessions 20] [--size 4096] [--directory DIR]}, in the
+checkout; as root, for Postfix. C{smtp-source} submits, C{smtp-sink} takes what arrives; the servers take turns (A B A
+B), each started once. A round's time runs from the first connection until the last message has arrived at the sink.
 """
 
 from __future__ import annotations

@@ -34,6 +34,8 @@ POLL = 1.0
 HEARTBEAT, ADOPT, DEAD = 15.0, 30.0, 60.0
 #: Seconds between looks for what has waited too long, or is not needed any more; and how much is taken up at once.
 SWEEP, SOME = 60.0, 100
+#: Messages claimed in one transaction, at most: mail that comes in waits for it.
+CLAIMED = 50
 
 
 class Scheduler:
@@ -170,7 +172,7 @@ class Scheduler:
                 return POLL if ready is None else min(ready - now, POLL)
             windows, full = self._lanes.windows(), self._lanes.full()
             items = await self._writing.once(
-                partial(self._store.claim, now=now, room=room, windows=windows, window=FIRST, busy=full)
+                partial(self._store.claim, now=now, room=min(room, CLAIMED), windows=windows, window=FIRST, busy=full)
             )
             for item in items:
                 self._take(item)

@@ -74,7 +74,7 @@ class Store:
         window: int = 2,
         busy: Collection[str] = (),
     ) -> list[QueuedItem]:
-        """Lease what is due, the destination that has waited longest first.
+        """Lease what is due, where it has waited longest and where it has just come in turn.
 
         There may be more: until nothing is given, ask again, with what was given counted.
 

@@ -1,13 +1,17 @@
 """Taking work in hand: recipients that are due, leased to this node under a token.
 
 What it costs depends on what is taken, not on what waits: destinations are found by C{ready}, and their recipients by
-C{due}, each in an index. Two nodes that claim at the same time pass over each other's rows.
+C{due}, each in an index. Those that have waited longest and those that have just come take turns: where very many wait
+in vain, the others do not wait for all of them to be tried. Two nodes that claim at the same time pass over each
+other's rows.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import cycle
+from typing import Any
 
 import attrs
 import sqlalchemy as sa
@@ -29,10 +33,10 @@ _READY = (
     .where(
         destinations.c.ready <= sa.bindparam("now"), destinations.c.name.not_in(sa.bindparam("busy", expanding=True))
     )
-    .order_by(destinations.c.ready)
     .limit(sa.bindparam("room", type_=sa.Integer))
     .with_for_update(skip_locked=True)
 )
+_OLDEST, _NEWEST = _READY.order_by(destinations.c.ready), _READY.order_by(destinations.c.ready.desc())
 _DUE_AT = sa.and_(recipients.c.destination == sa.bindparam("destination"), recipients.c.due <= sa.bindparam("now"))
 _FIRST_DUE = (
     sa.select(recipients.c.message_id)
@@ -47,7 +51,12 @@ _THEIR_DUE = (
     .where(recipients.c.state == QUEUED, sa.func.coalesce(recipients.c.lease_token, "") == "")
     .with_for_update(skip_locked=True)
 )
+#: Octets of content that are read along with the envelope, so that they need not be fetched when they are sent.
+SMALL = 64 * 1024
 _ENVELOPE = [column for column in messages.c if column.name not in ("body", "finished")]
+_STORED = sa.select(
+    *_ENVELOPE, sa.case((sa.func.length(messages.c.body) <= SMALL, messages.c.body)).label("small")
+).where(messages.c.id.in_(sa.bindparam("ids", expanding=True)))
 _LEASE = (
     sa.update(recipients)
     .where(recipients.c.id == sa.bindparam("recipient"))
@@ -64,6 +73,9 @@ class Claimer:
 
     _node: str
     _log: Logger = attrs.field(factory=lambda: Logger("mailagent.queue"))
+    _turns: Iterator[tuple[sa.Select[Any], ...]] = attrs.field(
+        factory=lambda: cycle(((_OLDEST, _NEWEST), (_NEWEST, _OLDEST))), init=False
+    )
 
     def due(
         self,
@@ -98,9 +110,10 @@ class Claimer:
         return self._lease(connection, rows)
 
     def _ready(self, connection: sa.Connection, now: float, room: int, busy: Collection[str]) -> dict[str, str]:
-        """The destinations where something is due, the longest ready first, and why each was held last."""
-        found = connection.execute(_READY, {"now": now, "busy": list(busy), "room": max(room, 0)})
-        return {row.name: row.reason for row in found}
+        """Destinations where something is due, taken from both ends in turn, and why each was held last."""
+        wanted = {"now": now, "busy": list(busy), "room": max(room, 0)}
+        one, other = [connection.execute(end, wanted).all() for end in next(self._turns)]
+        return {row.name: row.reason for pair in zip(one, other, strict=True) for row in pair}
 
     def _lease(self, connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[QueuedItem]:
         """Make items of the rows of recipients, and lease them; what cannot be read is set aside."""
@@ -143,7 +156,7 @@ def _messages(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> dict[
     """The messages of these recipients, or why one cannot be read."""
     found: dict[str, StoredMessage | UnreadableRow] = {}
     ids = sorted({row["message_id"] for row in rows})
-    for row in connection.execute(sa.select(*_ENVELOPE).where(messages.c.id.in_(ids))).mappings():
+    for row in connection.execute(_STORED, {"ids": ids}).mappings():
         try:
             found[row["id"]] = read_message(row)
         except UnreadableRow as error:

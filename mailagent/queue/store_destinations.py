@@ -39,6 +39,12 @@ _RECOMPUTE = (
     .where(destinations.c.name.in_(sa.bindparam("names", expanding=True)))
     .values(ready=_later(_EARLIEST, destinations.c.held_until))
 )
+_NEXT = (
+    sa.select(destinations.c.ready)
+    .where(destinations.c.ready.is_not(None), destinations.c.name.not_in(sa.bindparam("busy", expanding=True)))
+    .order_by(destinations.c.ready)
+    .limit(1)
+)
 
 
 def _insert(dialect: str) -> Any:
@@ -86,8 +92,7 @@ def hold(connection: sa.Connection, name: str, until: float, reason: str) -> Non
 
 def next_ready(connection: sa.Connection, busy: Collection[str] = ()) -> float | None:
     """When there will be something to claim, at any destination that is not C{busy}; C{None}, if nothing waits."""
-    found = sa.select(destinations.c.ready).where(destinations.c.ready.is_not(None), destinations.c.name.not_in(busy))
-    return connection.scalar(found.order_by(destinations.c.ready).limit(1))
+    return connection.scalar(_NEXT, {"busy": list(busy)})
 
 
 def sweep_idle(connection: sa.Connection, now: float, limit: int) -> int:

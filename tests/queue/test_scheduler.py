@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from mailagent.queue import reporter
+from mailagent.queue.items import QueuedItem
 from mailagent.queue.lanes import FIRST
-from mailagent.queue.scheduler import ADOPT, HEARTBEAT, POLL, SOME, SWEEP
+from mailagent.queue.scheduler import ADOPT, CLAIMED, HEARTBEAT, POLL, SOME, SWEEP
+from mailagent.queue.store import Store
 from tests.database.support import Database
 from tests.queue.site import Site, all_told, running
 from tests.queue.support import LATER, NEVER, STORED, message
@@ -93,6 +96,22 @@ def test_no_more_are_on_their_way_than_the_settings_say(database: Database) -> N
         assert len(site.open) == 3
         site.close()
         assert len(site.open) == 3
+
+
+def test_a_claim_takes_no_more_than_the_rest_can_wait_for(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    claims: list[int] = []
+    claim = Store.claim
+
+    def counted(self: Store, *given: Any, **named: Any) -> list[QueuedItem]:
+        found = claim(self, *given, **named)
+        claims.append(len(found))
+        return found
+
+    monkeypatch.setattr(Store, "claim", counted)
+    with running(database) as site:
+        site.enqueue(*(message(f"m{number}", f"bob@there{number}.example") for number in range(CLAIMED + 10)))
+        site.scheduler.wake()
+    assert (sum(claims), max(claims)) == (CLAIMED + 10, CLAIMED)
 
 
 def test_a_message_with_very_many_recipients_takes_no_more_room(database: Database) -> None:

@@ -72,6 +72,18 @@ def test_who_waits_goes_when_another_leaves() -> None:
     assert (third, fourth) == ([None], [])
 
 
+def test_those_sent_away_do_not_all_come_again_at_once() -> None:
+    attempts = Attempts()
+    attempts.begun(2 + 50)
+    told = [seconds for _ in range(300) for seconds in attempts.enter()]
+    assert told[0] == 2
+    assert told == sorted(told)
+    assert told[-1] == pytest.approx(2 + 299 / 100)
+    for _ in range(10_000):
+        [last] = attempts.enter()
+    assert last == 60
+
+
 def test_who_waits_too_long_is_told_to_come_again() -> None:
     attempts = Attempts()
     attempts.begun(2)
