@@ -143,6 +143,9 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     """
     if reactor is None:
         from twisted.internet import reactor
+
+        # Before anything is scheduled. Twisted's own is the wall clock: set back by a day, no timer would end for one.
+        reactor.seconds = time.monotonic  # type: ignore[attr-defined]
     try:
         config = load(options["config"], options.overrides)
     except ConfigError as error:
@@ -183,7 +186,7 @@ def make_service(
     def listening() -> list[tuple[str, int]]:
         return agent.addresses()
 
-    outbound = Outbound(config, directory, mailstore, new_message_id, listening, reactor, logger)
+    outbound = Outbound(config, directory, mailstore, new_message_id, listening, reactor, time.time, logger)
     reception = Reception(
         directory,
         mailstore,
