@@ -64,6 +64,7 @@ class Outbound:
     """See the module.
 
     @param listening: where we listen, now: IP addresses and ports.
+    @param seconds: the time, in seconds since the epoch, which may be set; the reactor's only gives the pauses.
     @param new_message_id: gives an identifier that nothing else has.
     @param logged: whether the log gets every command to another server, and its reply.
     @ivar config: the configuration, now.
@@ -77,12 +78,14 @@ class Outbound:
         new_message_id: Callable[[], str],
         listening: Callable[[], Iterable[tuple[str, int]]],
         reactor: Any,
+        seconds: Callable[[], float],
         log: Logger,
         logged: bool = False,
     ) -> None:
         self.config = config
         self._url, self._state = config.queue.url, config.state
         self._reactor = reactor
+        self._seconds = seconds
         self._log = log
         self._pools = {
             name: ThreadPool(minthreads=0, maxthreads=most, name=name)
@@ -126,7 +129,7 @@ class Outbound:
         readers = for_reading(url)
         reader = Reader(readers, self._in_pool("readers"))
         scheduler = self._scheduler(store, writer, reader)
-        queue = Queue(writer, store, self._reactor.seconds, self._reactor, scheduler.wake)
+        queue = Queue(writer, store, self._seconds, self._reactor, scheduler.wake)
         self._running = _Running(queue, writer, scheduler, readers)
 
     def _scheduler(self, store: Store, writer: Writer, reader: Reader) -> Scheduler:
@@ -138,6 +141,7 @@ class Outbound:
             courier=courier,
             content=partial(reading, reader, store),
             clock=self._reactor,
+            seconds=self._seconds,
             settings=lambda: self.config.queue,
             hostname=self.config.hostname,
             random=SystemRandom(),

@@ -62,6 +62,9 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     """
     if reactor is None:
         from twisted.internet import reactor
+
+        # Before anything is scheduled. Twisted's own is the wall clock: set back by a day, no timer would end for one.
+        reactor.seconds = time.monotonic  # type: ignore[attr-defined]
     try:
         config = load(options["config"], options.overrides)
     except ConfigError as error:
@@ -98,7 +101,9 @@ def make_service(
     budget, files, tls = Budget(), Files(), ServerTLS(reactor.seconds)
     spool = Mailbox(Address("spool", ""), state.spool(config.state))
     mailstore = Maildirs(files, in_pool, config.hostname, time.time, budget=budget, spool=spool)
-    outbound = Outbound(config, directory, mailstore, _new_message_id, lambda: agent.addresses(), reactor, log, debug)
+    outbound = Outbound(
+        config, directory, mailstore, _new_message_id, lambda: agent.addresses(), reactor, time.time, log, debug
+    )
     reception = Reception(
         directory,
         mailstore,

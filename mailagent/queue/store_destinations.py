@@ -95,6 +95,17 @@ def next_ready(connection: sa.Connection, busy: Collection[str] = ()) -> float |
     return connection.scalar(_NEXT, {"busy": list(busy)})
 
 
+def recall(connection: sa.Connection, now: float, latest: float) -> None:
+    """Where nothing is ready until after C{latest}, what waits is due C{now}, and nothing is held that long."""
+    names = connection.scalars(sa.select(destinations.c.name).where(destinations.c.ready > latest)).all()
+    for name in names:
+        late = sa.and_(recipients.c.destination == name, recipients.c.due > latest, WAITING)
+        connection.execute(sa.update(recipients).where(late).values(due=now))
+        held = sa.and_(destinations.c.name == name, destinations.c.held_until > latest)
+        connection.execute(sa.update(destinations).where(held).values(held_until=0.0, reason=""))
+    recompute(connection, names)
+
+
 def sweep_idle(connection: sa.Connection, now: float, limit: int) -> int:
     """Forget destinations where nothing waits and that are not held."""
     idle = sa.select(destinations.c.name).where(destinations.c.ready.is_(None), destinations.c.held_until <= now)

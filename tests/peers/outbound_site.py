@@ -10,6 +10,7 @@ import email
 import email.policy
 import hashlib
 import json
+import os
 import re
 import smtplib
 import sqlite3
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -44,6 +45,8 @@ endpoint = "tcp:{own_port}:interface=127.0.0.1"
 """
 _MAILAGENT = "from mailagent.cli.main import main; main()"
 _SETTLED = re.compile(r'"event": "recipient_(delivered|failed|expired)"')
+#: What sets a server's clock.
+_CLOCK = ROOT / "tests" / "peers" / "clock"
 #: Seconds for whatever takes long with many messages.
 LONG = 240.0
 
@@ -120,10 +123,25 @@ class Site:
         )
         (self.directory / "mailagent.toml").write_text(text)
 
+    def set_clock(self, ahead: float) -> None:
+        """Set the clock of all that has been started since this was first called, and will be; in seconds."""
+        new = self._clock.with_suffix(".new")
+        new.write_text(str(ahead))
+        new.rename(self._clock)
+
+    @property
+    def _clock(self) -> Path:
+        return self.directory / "clock"
+
+    def _environment(self) -> dict[str, str]:
+        if not self._clock.exists():
+            return environment()
+        return environment(PYTHONPATH=f"{_CLOCK}{os.pathsep}{ROOT}", CLOCK=str(self._clock))
+
     def start(self) -> Server:
         """A new server, which listens."""
         command = [str(TWISTD), "-n", "--pidfile=", "mailagent", "--log-format", "json"]
-        server = Server(command, self.directory)
+        server = Server(command, self.directory, self._environment())
         self.servers.append(server)
         server.wait_for("listening")
         return server
@@ -136,11 +154,16 @@ class Site:
         """What a user has got."""
         return new(self.directory / "mailboxes" / user)
 
+    def reports(self) -> list[Report]:
+        """Those to Ann, who gets nothing else."""
+        return [read_report(message) for message in self.mailbox("ann")]
+
     def queue(self, *words: str) -> list[dict[str, Any]]:
         """What C{mailagent queue} says in JSON."""
         command = [sys.executable, "-c", _MAILAGENT, "queue", *words, "--json"]
+        env = self._environment()
         done = subprocess.run(
-            command, cwd=self.directory, env=environment(), capture_output=True, timeout=LONG, text=True, check=False
+            command, cwd=self.directory, env=env, capture_output=True, timeout=LONG, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
@@ -149,6 +172,11 @@ class Site:
         """Id and recipient of all that waits, or is being delivered: reports, too."""
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
             return set(connection.execute("SELECT message_id, address FROM recipients WHERE state = 'queued'"))
+
+    def wait_until_reported(self) -> None:
+        """Return when what waits for a mailbox here is there: the reports."""
+        here = {(id_, recipient) for id_, recipient in self.unfinished() if recipient == ANN}
+        _wait_until_logged(self.servers[-1], here, lambda event: (event["id"], event["recipient"]))
 
     def wait_until_empty(self) -> None:
         """Return when the queue of the server that runs is empty. (What a killed one has written down need not be in
@@ -270,10 +298,14 @@ class Load:
             among.append(what)
             self._changed.notify_all()
 
+    @property
+    def _ended(self) -> int:
+        return len(self.acknowledged) + len(self.refused) + len(self.unanswered)
+
     def wait_for(self, count: int) -> None:
-        """Return when so many have been acknowledged."""
+        """Return when so many have been answered, or will never be."""
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.acknowledged) >= count, LONG), len(self.acknowledged)
+            assert self._changed.wait_for(lambda: self._ended >= count, LONG), self._ended
 
     def join(self) -> None:
         for thread in self._threads:
@@ -313,11 +345,13 @@ def _wait_until_logged(server: Server, left: set[Any], key: Callable[[dict[str, 
 class Report:
     """A bounce.
 
-    @ivar failed: status by recipient.
+    @ivar id: its own.
+    @ivar failed: the recipients it tells of.
     @ivar number: of the message that came back.
     """
 
-    failed: dict[str, str]
+    id: str
+    failed: frozenset[str]
     number: int
 
 
@@ -331,27 +365,27 @@ def read_report(message: bytes) -> Report:
     text, status, returned = parsed.iter_parts()
     assert text.get_content_type() == "text/plain"
     assert status.get_content_type() == "message/delivery-status"
-    parts: Any = status.get_payload()
-    about, *blocks = parts
+    about, *blocks = cast(list[EmailMessage], status.get_payload())
     assert about["Reporting-MTA"] == "dns; mx.here.test"
-    failed = {}
+    failed = set()
     for block in blocks:
         assert block["Action"] == "failed"
         kind, _, recipient = block["Final-Recipient"].partition("; ")
         assert kind == "rfc822"
         assert recipient in text.get_content()
-        failed[recipient] = str(block["Status"])
+        assert re.fullmatch(r"[45]\.\d+\.\d+", block["Status"])
+        failed.add(recipient)
     number = re.search(rb"^X-Number: (\d+)", returned.as_bytes(), re.MULTILINE)
     assert number
-    return Report(failed, int(number[1]))
+    return Report(parsed["Message-ID"], frozenset(failed), int(number[1]))
 
 
-def bounced(site: Site) -> Counter[str]:
-    """How many reports to Ann name each recipient; each report is of one message only."""
+def bounced(reports: Iterable[Report]) -> Counter[str]:
+    """How many reports name each recipient; each report is of one message only."""
     found: Counter[str] = Counter()
-    for report in map(read_report, site.mailbox("ann")):
+    for report in reports:
         assert {recipient.partition("@")[0] for recipient in report.failed} == {f"m{report.number}"}
-        found.update(report.failed.keys())
+        found.update(report.failed)
     return found
 
 

@@ -1,4 +1,5 @@
-"""A database that is full or held by another process, a stop in the midst of deliveries, a second server."""
+"""A database that is full or held by another process, a stop in the midst of deliveries, a clock that is set, a second
+server."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.outbound_site import Load, Message, Site, at_work, bounced, copies
+from tests.peers.outbound_site import Load, Message, Site, at_work, copies
 from tests.peers.server import DEADLINE, TWISTD, environment
 from tests.peers.test_storage_trouble import Mount, fill, mount
 
@@ -39,7 +40,7 @@ def assert_all_delivered_once(site: Site, messages: list[Message]) -> None:
     site.world.end()
     assert copies(site.world.taken(), messages) == Counter(each for one in messages for each in one.recipients)
     assert set(site.states().values()) == {"delivered"}
-    assert not bounced(site)
+    assert not site.reports()
 
 
 @contextlib.contextmanager
@@ -106,6 +107,18 @@ def test_what_does_not_end_in_time_is_given_back_at_a_stop(site: Site) -> None:
     server.wait_for_output('"command": "EHLO')
     server.stop()
     assert set(site.states().values()) == {"queued"}
+
+
+def test_a_clock_that_is_set_back_makes_no_wait_longer(site: Site) -> None:
+    site.set_clock(0)
+    server = site.start()
+    handed_in(site, Message.to(1, "dead"))
+    server.wait_for("destination_held")
+    site.set_clock(-86400)
+    assert len(site.queue("retry", "--all")) == 1
+    server.wait_for_output('"event": "destination_held"', 2)
+    assert all(event["seconds"] <= 60 for event in server.events("destination_held"))
+    server.stop()
 
 
 def test_a_second_server_with_the_same_state_directory_refuses_in_one_line(site: Site) -> None:

@@ -159,7 +159,7 @@ def test_after_a_hold_one_message_is_tried_alone(site: Site) -> None:
 
 
 def test_what_has_waited_too_long_is_given_up_wherever_it_waits(database: Database) -> None:
-    with running(database, give_up=DAY) as site:
+    with running(database, give_up=DAY, retry_most=30 * DAY) as site:
         site.courier.script["dead.example"] = all_told(LATER, hold=30 * DAY)
         site.enqueue(*(message(f"m{number}", "bob@dead.example") for number in range(3)))
         site.scheduler.wake()
@@ -172,7 +172,7 @@ def test_what_has_waited_too_long_is_given_up_wherever_it_waits(database: Databa
 
 
 def test_more_than_is_taken_up_at_once_is_given_up_all_the_same(database: Database) -> None:
-    with running(database, give_up=HOUR) as site:
+    with running(database, give_up=HOUR, retry_most=DAY) as site:
         site.courier.script["dead.example"] = all_told(LATER, hold=DAY)
         site.enqueue(*(message(f"m{number}", "bob@dead.example") for number in range(2 * SOME + 1)))
         site.after(HOUR + SWEEP, HOUR)
