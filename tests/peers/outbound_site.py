@@ -138,9 +138,9 @@ class Site:
             return environment()
         return environment(PYTHONPATH=f"{_CLOCK}{os.pathsep}{ROOT}", CLOCK=str(self._clock))
 
-    def start(self) -> Server:
+    def start(self, level: str = "info") -> Server:
         """A new server, which listens."""
-        command = [str(TWISTD), "-n", "--pidfile=", "mailagent", "--log-format", "json"]
+        command = [str(TWISTD), "-n", "--pidfile=", "mailagent", "--log-format", "json", "--log-level", level]
         server = Server(command, self.directory, self._environment())
         self.servers.append(server)
         server.wait_for("listening")

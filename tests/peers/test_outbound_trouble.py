@@ -102,7 +102,7 @@ def test_a_stop_in_the_midst_of_deliveries_loses_and_doubles_nothing(site: Site)
 
 def test_what_does_not_end_in_time_is_given_back_at_a_stop(site: Site) -> None:
     site.configure(stop_time="1 s")
-    server = site.start()
+    server = site.start("debug")
     handed_in(site, Message.to(1, "silent"))
     server.wait_for_output('"command": "EHLO')
     server.stop()
