@@ -14,10 +14,10 @@ import sqlalchemy as sa
 from twisted.logger import Logger
 
 from mailagent.database.schema import destinations, messages, recipients
-from mailagent.log import RECIPIENT_QUARANTINED
+from mailagent.log import ERROR, RECIPIENT_QUARANTINED
 from mailagent.queue.items import QUARANTINED, QUEUED, QueuedItem, QueuedRecipient, StoredMessage
-from mailagent.queue.store_destinations import WAITING, recompute
-from mailagent.queue.store_rows import UnreadableRow, read_message, read_recipient, storable
+from mailagent.queue.store_destinations import WAITING, forget, recompute
+from mailagent.queue.store_rows import UnreadableRow, is_text, read_message, read_recipient, storable
 
 #: Recipients of one item (RFC 5321 section 4.5.3.1.8: what every server must take).
 MOST_RECIPIENTS = 100
@@ -34,12 +34,13 @@ _READY = (
     .with_for_update(skip_locked=True)
 )
 _DUE_AT = sa.and_(recipients.c.destination == sa.bindparam("destination"), recipients.c.due <= sa.bindparam("now"))
-_FIRST_DUE = (
-    sa.select(recipients.c.message_id)
+_FIRST_ROWS = (
+    sa.select(recipients)
     .where(_DUE_AT, WAITING)
     .order_by(recipients.c.due)
     .limit(sa.bindparam("rows", type_=sa.Integer))
 )
+_FIRST_DUE = _FIRST_ROWS.with_only_columns(recipients.c.message_id)
 #: Here, what waits is spelt so that the index of all that is due is not thought fit for it.
 _THEIR_DUE = (
     sa.select(recipients)
@@ -96,7 +97,13 @@ class Claimer:
         return self._lease(connection, rows)
 
     def _ready(self, connection: sa.Connection, now: float, room: int, busy: Collection[str]) -> Sequence[str]:
-        return connection.scalars(_READY, {"now": now, "busy": list(busy), "room": max(room, 0)}).all()
+        """The names of destinations that are ready; one that cannot be read is removed, with nothing behind it."""
+        names = connection.scalars(_READY, {"now": now, "busy": list(busy), "room": max(room, 0)}).all()
+        for name in names:
+            if not is_text(name):
+                ERROR(self._log, what="the queue", reason=f"a destination cannot be read: {name!r}")
+                forget(connection, name)
+        return list(filter(is_text, names))
 
     def _lease(self, connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[QueuedItem]:
         """Make items of the rows of recipients, and lease them; what cannot be read is set aside."""
@@ -129,7 +136,8 @@ class Claimer:
                 raise message
             return read_recipient(row)
         except UnreadableRow as error:
-            RECIPIENT_QUARANTINED(self._log, id=row["message_id"], reason=f"recipient {row['id']}, column {error}")
+            id_ = storable(str(row["message_id"]))
+            RECIPIENT_QUARANTINED(self._log, id=id_, reason=f"recipient {row['id']}, column {error}")
             reason = {"state": QUARANTINED, "reply_text": storable(f"cannot be read: column {error}")}
             connection.execute(sa.update(recipients).where(recipients.c.id == row["id"]).values(reason))
             return None
@@ -138,7 +146,7 @@ class Claimer:
 def _messages(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> dict[str, StoredMessage | UnreadableRow]:
     """The messages of these recipients, or why one cannot be read."""
     found: dict[str, StoredMessage | UnreadableRow] = {}
-    ids = sorted({row["message_id"] for row in rows})
+    ids = sorted({row["message_id"] for row in rows if is_text(row["message_id"])})
     for row in connection.execute(sa.select(*_ENVELOPE).where(messages.c.id.in_(ids))).mappings():
         try:
             found[row["id"]] = read_message(row)
@@ -159,8 +167,12 @@ def _due_at(connection: sa.Connection, destination: str, now: float, window: int
     wanted = list(dict.fromkeys(connection.scalars(_FIRST_DUE, {**at, "rows": window * _LOOK})))[:window]
     if not wanted:
         return []
-    found = connection.execute(_THEIR_DUE, {**at, "wanted": wanted})
-    return sorted(found.mappings(), key=lambda row: (row["due"], row["id"]))
+    if all(map(is_text, wanted)):
+        found = connection.execute(_THEIR_DUE, {**at, "wanted": wanted}).mappings().all()
+    else:  # damage, which cannot be looked for
+        first = connection.execute(_FIRST_ROWS, {**at, "rows": window * _LOOK}).mappings()
+        found = [row for row in first if row["message_id"] in wanted]
+    return sorted(found, key=lambda row: (row["due"], row["id"]))
 
 
 def _older(connection: sa.Connection, told: bool, created: float, limit: int) -> list[sa.RowMapping]:
