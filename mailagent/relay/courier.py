@@ -161,7 +161,7 @@ class _Delivery:
                 outcomes += await sender.submit(some, self._content(), self._attempt.still_ours)
             except SendingFailed as failure:
                 outcomes += failure.outcomes
-                self._lost = self._begun and not isinstance(failure, TransactionRefused)
+                self._lost |= self._begun and not isinstance(failure, TransactionRefused)
         return outcomes
 
     async def _content(self) -> AsyncIterator[bytes]:
