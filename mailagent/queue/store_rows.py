@@ -121,6 +121,7 @@ def read_message(row: sa.RowMapping) -> StoredMessage:
         _column(row, "chunks", int),
         None if report_to is None else _address(row, "report_to"),
         _column(row, "login", str),
+        _column(row, "small", bytes, type(None)) if "small" in row else None,
     )
 
 

@@ -90,7 +90,17 @@ def session(octets: bytes) -> None:
     assert client.received.count(b"\r\n235 ") <= len(witness.names)
 
 
-_LIMITS: dict[str, Any] = {"message_size": 10_000, "recipients": 5, "errors": 10, "memory": 4096}
+#: So low that a short input gets beyond each.
+_LIMITS: dict[str, Any] = {
+    "message_size": 500,
+    "header_size": 200,
+    "hops": 1,
+    "recipients": 5,
+    "recipients_per_session": 8,
+    "commands_per_session": 60,
+    "errors": 10,
+    "memory": 4096,
+}
 
 
 def _check_held(client: Client, witness: Witness) -> None:

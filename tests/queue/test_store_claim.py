@@ -33,6 +33,16 @@ def test_the_destination_that_has_waited_longest_comes_first(database: Database,
     assert [item.destination for item in database.write(store.claim, NOW + 9, 1)] == ["early.example"]
 
 
+def test_what_has_just_come_does_not_wait_for_all_that_came_before(database: Database, store: Store) -> None:
+    for index in range(9):
+        fill(database, store, 1, f"dead{index}.example", NOW + index, f"d{index}")
+    fill(database, store, 1, "living.example", NOW + 10, "l")
+    items = [item for _ in range(2) for item in database.write(store.claim, NOW + 20, 1)]
+    assert [item.destination for item in items] == ["dead0.example", "living.example"]
+    items = database.write(store.claim, NOW + 20, 2)
+    assert [item.destination for item in items] == ["dead1.example", "dead8.example"]
+
+
 def test_a_destination_gets_no_more_than_its_window(database: Database, store: Store) -> None:
     fill(database, store, 9, "x.example", prefix="x")
     fill(database, store, 9, "y.example", prefix="y")

@@ -139,7 +139,7 @@ def _make_bad(kind: str, path: Path, outside: Path) -> None:
             "large header": b"MAIL FROM:<>\nRCPT TO:<bob@b.example>\n\n" + b"A: b\n" * 200,
             "circle": b"MAIL FROM:<>\nRCPT TO:<bob@b.example>\n\n" + b"Received: x\n" * 4,
             "empty": b"",
-            "nowhere": b"MAIL FROM:<>\nRCPT TO:<bob@xn--a.example>\n\nA: b\n\nhi\n",
+            "nowhere": "MAIL FROM:<>\nRCPT TO:<bob@\u0378.example>\n\nA: b\n\nhi\n".encode(),
             "no domain": b"MAIL FROM:<>\nRCPT TO:<postmaster>\n\nA: b\n\nhi\n",
         }
         path.write_bytes(contents[kind])
@@ -225,3 +225,25 @@ def test_what_is_being_written_is_left_alone_and_removed_after_days(site: Site) 
         os.utime(site.path / name, (MIDNIGHT - age, MIDNIGHT - age))
     site.drop.take_all()
     assert site.names == [".new"]
+
+
+def test_one_that_cannot_be_removed_is_queued_once_and_that_is_told(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", path)
+
+    site.leave()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        site.drop.take_all()
+        site.drop.take_all()
+    assert len(site.queue.taken) == 1
+    assert "not permitted" in str([event["reason"] for event in site.events if event.get("event") == "error"])
+
+
+def test_a_name_that_comes_again_is_another_message(site: Site) -> None:
+    for _ in range(2):
+        site.leave("1")
+        site.drop.take_all()
+    assert len(site.queue.taken) == 2
