@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from twisted.logger import Logger
 
 from mailagent.database.schema import destinations, messages, recipients
-from mailagent.log import RECIPIENT_QUARANTINED
+from mailagent.log import ERROR, RECIPIENT_QUARANTINED
 from mailagent.queue.items import QUARANTINED, QUEUED, QueuedItem, QueuedRecipient, StoredMessage
-from mailagent.queue.store_destinations import RETRY, WAITING, recompute
-from mailagent.queue.store_rows import UnreadableRow, read_message, read_recipient, storable
+from mailagent.queue.store_destinations import RETRY, WAITING, forget, recompute
+from mailagent.queue.store_rows import UnreadableRow, is_text, read_message, read_recipient, storable
 
 #: Recipients of one item (RFC 5321 section 4.5.3.1.8: what every server must take).
 MOST_RECIPIENTS = 100
@@ -38,12 +38,13 @@ _READY = (
 )
 _OLDEST, _NEWEST = _READY.order_by(destinations.c.ready), _READY.order_by(destinations.c.ready.desc())
 _DUE_AT = sa.and_(recipients.c.destination == sa.bindparam("destination"), recipients.c.due <= sa.bindparam("now"))
-_FIRST_DUE = (
-    sa.select(recipients.c.message_id)
+_FIRST_ROWS = (
+    sa.select(recipients)
     .where(_DUE_AT, WAITING)
     .order_by(recipients.c.due)
     .limit(sa.bindparam("rows", type_=sa.Integer))
 )
+_FIRST_DUE = _FIRST_ROWS.with_only_columns(recipients.c.message_id)
 #: Here, what waits is spelt so that the index of all that is due is not thought fit for it.
 _THEIR_DUE = (
     sa.select(recipients)
@@ -110,10 +111,16 @@ class Claimer:
         return self._lease(connection, rows)
 
     def _ready(self, connection: sa.Connection, now: float, room: int, busy: Collection[str]) -> dict[str, str]:
-        """Destinations where something is due, taken from both ends in turn, and why each was held last."""
+        """Destinations where something is due, taken from both ends in turn, and why each was held last. One whose name
+        cannot be read is removed."""
         wanted = {"now": now, "busy": list(busy), "room": max(room, 0)}
         one, other = [connection.execute(end, wanted).all() for end in next(self._turns)]
-        return {row.name: row.reason for pair in zip(one, other, strict=True) for row in pair}
+        found = {row.name: row.reason for pair in zip(one, other, strict=True) for row in pair}
+        for name in [name for name in found if not is_text(name)]:
+            ERROR(self._log, what="the queue", reason=f"a destination cannot be read: {name!r}")
+            forget(connection, name)
+            del found[name]
+        return found
 
     def _lease(self, connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[QueuedItem]:
         """Make items of the rows of recipients, and lease them; what cannot be read is set aside."""
@@ -146,7 +153,8 @@ class Claimer:
                 raise message
             return read_recipient(row)
         except UnreadableRow as error:
-            RECIPIENT_QUARANTINED(self._log, id=row["message_id"], reason=f"recipient {row['id']}, column {error}")
+            id_ = storable(str(row["message_id"]))
+            RECIPIENT_QUARANTINED(self._log, id=id_, reason=f"recipient {row['id']}, column {error}")
             reason = {"state": QUARANTINED, "reply_text": storable(f"cannot be read: column {error}")}
             connection.execute(sa.update(recipients).where(recipients.c.id == row["id"]).values(reason))
             return None
@@ -155,7 +163,7 @@ class Claimer:
 def _messages(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> dict[str, StoredMessage | UnreadableRow]:
     """The messages of these recipients, or why one cannot be read."""
     found: dict[str, StoredMessage | UnreadableRow] = {}
-    ids = sorted({row["message_id"] for row in rows})
+    ids = sorted({row["message_id"] for row in rows if is_text(row["message_id"])})
     for row in connection.execute(_STORED, {"ids": ids}).mappings():
         try:
             found[row["id"]] = read_message(row)
@@ -176,8 +184,12 @@ def _due_at(connection: sa.Connection, destination: str, now: float, window: int
     wanted = list(dict.fromkeys(connection.scalars(_FIRST_DUE, {**at, "rows": window * _LOOK})))[:window]
     if not wanted:
         return []
-    found = connection.execute(_THEIR_DUE, {**at, "wanted": wanted})
-    return sorted(found.mappings(), key=lambda row: (row["due"], row["id"]))
+    if all(map(is_text, wanted)):
+        found = connection.execute(_THEIR_DUE, {**at, "wanted": wanted}).mappings().all()
+    else:  # damage, which cannot be looked for
+        first = connection.execute(_FIRST_ROWS, {**at, "rows": window * _LOOK}).mappings()
+        found = [row for row in first if row["message_id"] in wanted]
+    return sorted(found, key=lambda row: (row["due"], row["id"]))
 
 
 def _older(connection: sa.Connection, told: bool, created: float, limit: int) -> list[sa.RowMapping]:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mailagent.database.schema import WAITS, destinations, recipients
+from mailagent.queue.store_rows import is_text
 
 #: Why a destination is not held: the operator has it tried, until something new is found out about it.
 RETRY = "retry"
@@ -70,15 +71,27 @@ def offer(connection: sa.Connection, due: Mapping[str, float]) -> None:
 def recompute(connection: sa.Connection, names: Collection[str]) -> None:
     """What waits at these destinations has become less, or is held until another moment."""
     if names:
-        connection.execute(_RECOMPUTE, {"names": sorted(set(names))})
+        connection.execute(_RECOMPUTE, {"names": _readable(names)})
 
 
 def restore(connection: sa.Connection, names: Collection[str]) -> None:
     """Something waits again at these destinations, which may have been swept away meanwhile."""
-    if names:
-        rows = [{"name": name, "held_until": 0.0, "reason": ""} for name in sorted(set(names))]
+    if readable := _readable(names):
+        rows = [{"name": name, "held_until": 0.0, "reason": ""} for name in readable]
         connection.execute(_insert(connection.dialect.name).on_conflict_do_nothing(), rows)
-        recompute(connection, names)
+        recompute(connection, readable)
+
+
+def forget(connection: sa.Connection, name: str | bytes) -> None:
+    """Remove a destination whose name cannot be read. What it was is not known, so nothing waits behind it."""
+    octets = name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")
+    spelt = sa.cast(sa.literal(octets), sa.Text)
+    connection.execute(sa.delete(destinations).where(destinations.c.name.in_([sa.literal(octets), spelt])))
+
+
+def _readable(names: Collection[str]) -> list[str]:
+    """Each once, in order; without those of damaged rows, where nothing can be looked for."""
+    return sorted(set(filter(is_text, names)))
 
 
 def hold(connection: sa.Connection, name: str, until: float, reason: str) -> None:

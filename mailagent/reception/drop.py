@@ -36,8 +36,9 @@ _ROUND = 1000
 _SET_ASIDE = ".bad"
 #: Seconds after which what somebody began to write is given up.
 _ABANDONED = 36 * 3600
-#: What opening says of a file that is not a message of ours to read; anything else is our trouble.
-_NOT_FOR_US = (errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO)
+#: What opening says of a file that is not a message of ours to read; anything else is our trouble. EAGAIN: its owner
+#: keeps everybody else away from it (F_SETLEASE), and could do so with each of a thousand.
+_NOT_FOR_US = (errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO, errno.EAGAIN)
 
 
 class _BadFile(Exception):

@@ -169,7 +169,8 @@ class _Delivery:
             except SendingFailed as failure:
                 outcomes += failure.outcomes
                 gone = not isinstance(failure, TransactionRefused)
-                self._lost, self._ended = gone and self._begun, gone and not self._begun
+                self._lost |= gone and self._begun
+                self._ended = gone and not self._begun
             except (StorageFailed, StorageFull):
                 if not outcomes:
                     raise

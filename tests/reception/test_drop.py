@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import signal
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -168,6 +170,21 @@ def test_a_file_that_cannot_be_read_is_set_aside(site: Site, monkeypatch: pytest
     monkeypatch.setattr("os.open", refuse)
     site.drop.take_all()
     assert site.names == ["1.bad"]
+
+
+def test_a_file_whose_owner_holds_a_lease_on_it_stops_no_other(site: Site) -> None:
+    for name in ("1", "2"):
+        site.leave(name)
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)  # the lease's holder is told that we want the file
+    file = os.open(site.path / "1", os.O_WRONLY)
+    try:
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        site.drop.take_all()
+    finally:
+        os.close(file)
+        signal.signal(signal.SIGIO, before)
+    assert len(site.queue.taken) == 1
+    assert (site.names, site.refused()) == (["1.bad"], ["1"])
 
 
 def test_one_that_cannot_even_be_set_aside_is_told_once_and_forgotten_when_it_goes(site: Site) -> None:

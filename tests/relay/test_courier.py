@@ -149,6 +149,13 @@ def test_a_connection_lost_after_the_content_is_not_tried_elsewhere_now() -> Non
     assert internet.places == [ONE]
 
 
+def test_what_cannot_be_asked_any_more_does_not_send_a_message_that_may_have_been_taken_elsewhere() -> None:
+    internet = Internet({ONE: {"EHLO": "250-mx\r\n250 LIMITS RCPTMAX=1 MAILMAX=1", ".": DROP}, TWO: {}})
+    attempted = internet.deliver(TO_BOTH)
+    assert all(outcome.deferred for outcome in attempted.outcomes)
+    assert internet.places == [ONE]
+
+
 def test_a_server_that_takes_few_recipients_gets_several_transactions() -> None:
     internet = Internet({ONE: {"EHLO": "250-mx\r\n250 LIMITS RCPTMAX=2"}})
     recipients = tuple(Address(f"u{number}", "d.example") for number in range(5))
