@@ -20,7 +20,7 @@ FUZZ := $(VENV)/fuzz.stamp
 .PHONY: help run test lint types format torture coverage fuzz bench-idle bench-queue bench-dead bench-relay docs changelog clean
 
 help:  ## Say what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 run: $(RUN)  ## Start the server (ARGS="--help" shows its options); ^C stops it
 	@exec $(BIN)/twistd -n --pidfile= mailagent $(ARGS)
