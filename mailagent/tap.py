@@ -31,6 +31,7 @@ from mailagent.envelope.message_id import message_id
 from mailagent.interfaces import StorageFailed
 from mailagent.local_door import LocalDoor, user_name
 from mailagent.maildir.files import Files
+from mailagent.maildir.group_commit import SpreadOverThreads
 from mailagent.maildir.mailstore import Maildirs
 from mailagent.options import Options
 from mailagent.outbound import Outbound, success_notice
@@ -91,7 +92,8 @@ def make_service(
     networks = RelayNetworks.of(config.relay.networks)
     budget, files, tls = Budget(), Files(), ServerTLS(reactor.seconds)
     spool = Mailbox(Address("spool", ""), state.spool(config.state))
-    mailstore = Maildirs(files, in_pool, config.hostname, time.time, budget=budget, spool=spool)
+    spread = SpreadOverThreads(pool.callInThread, _WRITERS // 2)
+    mailstore = Maildirs(files, in_pool, config.hostname, time.time, budget=budget, spool=spool, spread=spread)
     outbound = Outbound(config, directory, mailstore, _new_message_id, lambda: agent.addresses(), reactor, log)
     reception = Reception(
         directory,
