@@ -20,7 +20,7 @@ from mailagent.maildir.files import FileLayer
 from mailagent.maildir.publishing import Publication, Spread, publish
 from mailagent.maildir.staging import RunInThread
 
-#: Messages in a batch at most: how long the first one may have to wait for the last.
+#: A batch takes no further message once it has so many copies: the first one need not wait long for the last.
 BATCH_LIMIT = 64
 
 
@@ -50,10 +50,19 @@ class GroupCommit:
     def _begin(self) -> None:
         if self._busy or not self._waiting:
             return
-        batch, self._waiting = self._waiting[:BATCH_LIMIT], self._waiting[BATCH_LIMIT:]
+        batch = self._take()
         self._busy = True
         published = self._run_in_thread(publish, self._files, [message for message, _ in batch], self._spread)
         published.addBoth(self._settle, batch)
+
+    def _take(self) -> list[tuple[Publication, Deferred[None]]]:
+        """The next batch, out of what waits."""
+        copies = end = 0
+        while copies < BATCH_LIMIT and end < len(self._waiting):
+            copies += len(self._waiting[end][0].entries)
+            end += 1
+        batch, self._waiting = self._waiting[:end], self._waiting[end:]
+        return batch
 
     def _settle(self, result: object, batch: Sequence[tuple[Publication, Deferred[None]]]) -> None:
         self._busy = False

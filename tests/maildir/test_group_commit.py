@@ -142,6 +142,17 @@ def test_a_batch_has_a_limit() -> None:
     assert crowd[-1].outcome == [None]
 
 
+def test_the_limit_counts_copies_and_no_message_is_too_large_for_it() -> None:
+    disk, [first, *_] = Disk(), messages()
+    large, last = Message("large", [ANN] * (BATCH_LIMIT + 1)), Message("last", [ANN])
+    disk.commit(first, large, last)
+    disk.pool.finish()
+    disk.pool.finish()
+    assert (large.outcome, last.outcome) == ([None], [])
+    disk.pool.finish()
+    assert last.outcome == [None]
+
+
 @pytest.mark.parametrize("during", [False, True], ids=["before", "during"])
 @pytest.mark.parametrize("survival", Survival)
 def test_a_power_cut_at_any_call_tears_nothing_and_loses_nothing_that_was_said_to_be_there(
