@@ -49,7 +49,7 @@ coverage: $(TEST)  ## Run the tests and show the lines that none of them reached
 fuzz: $(TEST) $(FUZZ)  ## Fuzz with atheris (TARGET=session SECONDS=60); what it finds goes to .fuzz
 	$(BIN)/python -m tests.fuzz $(TARGET) -max_total_time=$(SECONDS)
 
-bench: $(BENCH)  ## Measure beside Postfix, Exim and aiosmtpd (ARGS="--work new-connection --peers postfix --rounds 3")
+bench: $(TEST) $(BENCH)  ## Measure beside Postfix, Exim and aiosmtpd (ARGS="--work new-connection --peers postfix --rounds 3")
 	$(BIN)/python -m bench $(ARGS)
 
 bench-idle: $(TEST)  ## Measure the memory of 10,000 idle connections (docs/benchmarks.md)
@@ -90,7 +90,7 @@ $(FUZZ): setup.cfg pyproject.toml
 	$(call install,[fuzz])
 
 $(BENCH): setup.cfg pyproject.toml
-	$(call install,[test$(comma)bench])
+	$(call install,[bench])
 
 $(DEV): setup.cfg pyproject.toml
 	$(call install,[dev])

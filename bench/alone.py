@@ -19,6 +19,8 @@ from bench.works import driven
 #: How many times as much a unit may cost at the end of a table as at its beginning: noise, and nothing that grows.
 LINEAR = 1.5
 _ROUNDS = 3
+#: More messages than this are measured but once.
+_MANY = 1000
 
 
 @contextmanager
@@ -46,7 +48,7 @@ def queued(options: argparse.Namespace, root: Path) -> Result:
         with tempfile.TemporaryDirectory(dir=root) as home:
             steps = queue_cost.Bench(Path(home), number).run(50)
         rows.append({"queued": float(number)} | {f"{step}, ms": seconds * 1000 for step, seconds in steps.items()})
-    aims = [grown(f"{step}, most queued to fewest", rows, f"{step}, ms") for step in ("claim", "start")]
+    aims = [grown(f"{step}, last line to the cheapest", rows, f"{step}, ms") for step in ("claim", "start")]
     return Result("queued", "Queued recipients", rows, aims)
 
 
@@ -77,7 +79,7 @@ def by_mailbox(options: argparse.Namespace, root: Path) -> Result:
     """However much is in a mailbox, the next message costs the same."""
     rows: list[dict[str, float]] = []
     with alone(options, root) as server:
-        for number in decades(1000, options.most):
+        for number in decades(10, options.most):
             fill(server.mailboxes / USER / "new", number)
             rows.append(cost(server, Load(500), "files", number, "message"))
     return growth("growth-mailbox", rows, "message")
@@ -104,7 +106,7 @@ def cost(server: Running, load: Load, what: str, number: float, unit: str, units
     @param what: what there is more of from line to line, and C{number} how much of it.
     @param units: how many units a message is.
     """
-    rounds = [_sent(server, load) for _ in range(_ROUNDS)]
+    rounds = [_sent(server, load) for _ in range(_ROUNDS if load.messages <= _MANY else 1)]
     seconds, cpu = (min(figures) * 1000 / load.messages / units for figures in zip(*rounds, strict=True))
     return {what: number, f"ms/{unit}": seconds, f"CPU, ms/{unit}": cpu}
 
@@ -119,13 +121,16 @@ def _sent(server: Running, load: Load) -> tuple[float, float]:
 def growth(name: str, rows: Sequence[Mapping[str, float]], unit: str) -> Result:
     """A table of costs, which should not grow."""
     return Result(
-        name, f"How cost grows with {TITLES[name]}", rows, [grown(f"ms/{unit}, last to first", rows, f"ms/{unit}")]
+        name,
+        f"How cost grows with {TITLES[name]}",
+        rows,
+        [grown(f"ms/{unit}, last line to the cheapest", rows, f"ms/{unit}")],
     )
 
 
 def grown(what: str, rows: Sequence[Mapping[str, float]], column: str) -> Aim:
-    """That the last line costs no more than the first."""
-    return Aim(what, LINEAR, rows[-1][column] / rows[0][column], at_least=False)
+    """That the last line costs no more than the others, which a message's own cost makes dear where there is little."""
+    return Aim(what, LINEAR, rows[-1][column] / min(row[column] for row in rows), at_least=False)
 
 
 TITLES = {

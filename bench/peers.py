@@ -21,6 +21,7 @@ smtpd_forbid_bare_newline = yes
 smtpd_peername_lookup = no
 smtp_tls_security_level = none
 message_size_limit = 104857600
+smtpd_recipient_limit = 1000
 queue_directory = {home}/queue
 data_directory = {home}/data
 maillog_file_prefixes = {home}

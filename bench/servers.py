@@ -24,7 +24,7 @@ HOST = "hostmeister.de"
 #: The mailbox of mail with one recipient. For the others C{smtp-source} puts numbers before it.
 USER = "user"
 #: Users there are.
-MOST_RECIPIENTS = 100
+MOST_RECIPIENTS = 1000
 
 
 def users(recipients: int) -> list[str]:
@@ -84,7 +84,7 @@ users = {users}
 [[listen]]
 endpoint = "tcp:{port}:interface=127.0.0.1"
 [limits]
-recipients = 100
+recipients = 1000
 message_size = "100 MiB"
 [relay]
 networks = ["127.0.0.0/8"]
