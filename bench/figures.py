@@ -70,7 +70,7 @@ class Result:
     work: str
     title: str
     rows: Sequence[Row]
-    aims: Sequence[Aim] = ()
+    aims: Sequence[Aim] = attrs.field(factory=list)
     note: str = ""
 
     def to_json(self, circumstances: Mapping[str, Any]) -> str:

@@ -77,7 +77,7 @@ def peak_memory(pid: int) -> Iterator[Peak]:
 class Syncs:
     """What C{strace} has counted.
 
-    @ivar count: calls of L{SYNCS}, once the block has ended; C{None} where there is no C{strace}.
+    @ivar count: calls of L{SYNCS}, once the block has ended; C{None} where C{strace} is missing, or is not allowed to.
     """
 
     count: int | None = None
@@ -94,21 +94,22 @@ def syncs(pid: int, directory: Path) -> Iterator[Syncs]:
     command = [program, "-f", "-c", "-o", str(summary), "-e", f"trace={','.join(SYNCS)}"]
     tracer = subprocess.Popen([*command, *(f"-p{each}" for each in processes)], stderr=subprocess.DEVNULL)
     try:
-        _await_tracer(pid, tracer)
+        traced = _traced(processes, tracer)
         yield found
     finally:
         tracer.send_signal(signal.SIGINT)
         tracer.wait(DEADLINE)
-    found.count = calls(summary.read_text())
+    found.count = calls(summary.read_text()) if traced else None
 
 
-def _await_tracer(pid: int, tracer: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + DEADLINE
-    while f"TracerPid:\t{tracer.pid}" not in Path(f"/proc/{pid}/status").read_text():
-        if time.monotonic() > end or tracer.poll() is not None:
-            raise SystemExit("strace cannot trace the server")
+def _traced(processes: set[int], tracer: subprocess.Popen[bytes]) -> bool:
+    """Whether all of them are traced, as soon as that is known."""
+    while tracer.poll() is None:
+        states = [path.read_text() for each in processes if (path := Path(f"/proc/{each}/status")).exists()]
+        if all(f"TracerPid:\t{tracer.pid}" in state for state in states):
+            return True
         time.sleep(_LOOK)
-    time.sleep(_LOOK)  # the others are taken in the same moment
+    return False
 
 
 def calls(summary: str) -> int:

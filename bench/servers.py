@@ -7,7 +7,6 @@ elsewhere to an C{smtp-sink}. What each is configured with is in L{Running.setti
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ import attrs
 
 from bench.processes import Sink, await_port
 from mailagent import __version__
+from tests import programs
 from tests.peers.server import TWISTD, Server, environment, free_port
 
 HOST = "hostmeister.de"
@@ -95,7 +95,7 @@ networks = ["127.0.0.0/8"]
 
 def start_sink(home: Path, stack: ExitStack) -> Sink | None:
     """What takes the mail for elsewhere, or C{None} where there is no C{smtp-sink}."""
-    if shutil.which("smtp-sink") is None:
+    if programs.find("smtp-sink") is None:
         return None
     sink = Sink(home)
     stack.callback(sink.end)

@@ -62,6 +62,9 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     """
     if reactor is None:
         from twisted.internet import reactor
+
+        # Before anything is scheduled. Twisted's own is the wall clock: set back by a day, no timer would end for one.
+        reactor.seconds = time.monotonic  # type: ignore[attr-defined]
     try:
         config = load(options["config"], options.overrides)
     except ConfigError as error:
@@ -74,15 +77,21 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         raise SystemExit(1) from None
     # The file that was read, wherever the process may have gone since; or a search, if there was none.
     source = None if config.source == BUILT_IN else config.source
-    return make_service(config, reactor, lambda: load(source, options.overrides), observer)
+    debug = options["log-level"] == "debug"
+    return make_service(config, reactor, lambda: load(source, options.overrides), observer, debug)
 
 
 def make_service(
-    config: Config, reactor: Any, load_again: Callable[[], Config], observer: ILogObserver | None = None
+    config: Config,
+    reactor: Any,
+    load_again: Callable[[], Config],
+    observer: ILogObserver | None = None,
+    debug: bool = False,
 ) -> MailAgent:
     """Join the parts for a checked configuration.
 
     @param load_again: reads the configuration for a reload. Blocks; raises L{ConfigError}.
+    @param debug: whether the log gets all that is said to other servers.
     """
     pool = _writers()
     in_pool = _in_pool(reactor, pool)
@@ -92,7 +101,9 @@ def make_service(
     budget, files, tls = Budget(), Files(), ServerTLS(reactor.seconds)
     spool = Mailbox(Address("spool", ""), state.spool(config.state))
     mailstore = Maildirs(files, in_pool, config.hostname, time.time, budget=budget, spool=spool)
-    outbound = Outbound(config, directory, mailstore, _new_message_id, lambda: agent.addresses(), reactor, log)
+    outbound = Outbound(
+        config, directory, mailstore, _new_message_id, lambda: agent.addresses(), reactor, time.time, log, debug
+    )
     reception = Reception(
         directory,
         mailstore,
