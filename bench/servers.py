@@ -141,11 +141,12 @@ Start = Callable[[Path, ExitStack, str], Running]
 
 
 def start(names: Sequence[str], known: dict[str, Start], root: Path, stack: ExitStack, own: str) -> list[Running]:
-    """Start the named servers, each in a directory of its own; say which cannot be."""
+    """Start the named servers, each in a directory of its own; say which cannot be.
+
+    @param root: a directory made for this; every user must get to it.
+    """
     running = []
-    for directory in (root, *root.parents[:-1]):
-        if directory.stat().st_uid == os.geteuid() and directory.stat().st_mode & 0o005 != 0o005:
-            directory.chmod(0o755)  # some of them deliver as another user
+    root.chmod(0o755)  # some of them deliver as another user
     for name in names:
         home = root / name
         home.mkdir(mode=0o755)
