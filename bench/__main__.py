@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -96,6 +97,7 @@ def publish(servers: Sequence[Running]) -> None:
 def main(words: Sequence[str] | None = None) -> None:
     """Measure, and tell."""
     options = arguments(words)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # and with it the servers
     where = circumstances(options, " ".join(words if words is not None else sys.argv[1:]).replace(" --keep", ""))
     with tempfile.TemporaryDirectory(dir=options.directory, prefix="bench") as directory, ExitStack() as stack:
         root = Path(directory)
