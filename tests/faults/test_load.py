@@ -1,0 +1,124 @@
+"""Trouble under load: no descriptors left, a mailbox that goes and comes back, a storm of SIGHUP."""
+
+from __future__ import annotations
+
+import re
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.faults.site import ELSEWHERE, LARGE, SMALL, USER1, USER2, Held, Load, Site, hang_up, send, started
+
+SHORT_AND_LONG = pytest.mark.parametrize("rounds", [5, pytest.param(200, marks=pytest.mark.torture)])
+_NUMBER = re.compile(rb"^X-Number: (\d+)$", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A server as it is, whose calls nobody makes fail."""
+    with started(tmp_path_factory.mktemp("site")) as site:
+        yield site
+
+
+@contextmanager
+def descriptors(site: Site, more: int) -> Iterator[None]:
+    """Let the server have so many descriptors more than it has now."""
+    pid = site.server.pid
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    highest = max(int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir())
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 1 + more, hard))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def assert_whole(messages: list[bytes]) -> set[int]:
+    """Their numbers."""
+    numbers = set()
+    for each in messages:
+        assert each.endswith(b"\nend\n")
+        found = _NUMBER.search(each)
+        assert found
+        numbers.add(int(found[1]))
+    return numbers
+
+
+@pytest.mark.parametrize(("content", "recipient"), [(SMALL, USER1), (LARGE, USER1), (LARGE, ELSEWHERE)])
+def test_without_descriptors_a_message_is_refused_for_now(site: Site, content: str, recipient: str) -> None:
+    with site.connect() as client:
+        with descriptors(site, 0):
+            # What is open may be used, and closed for another: either it can be stored, or it is refused for now.
+            for _ in range(5):
+                assert send(client, content, recipient) in ((250, "2.0.0"), (451, "4.3.0"))
+        assert send(client, content, recipient)[0] == 250
+
+
+def test_connections_beyond_the_last_descriptor_wait_and_are_served_afterwards(site: Site) -> None:
+    with ExitStack() as stack, site.connect() as client:
+        with descriptors(site, 3):
+            crowd = [
+                stack.enter_context(socket.create_connection(("127.0.0.1", site.server.port), 30)) for _ in range(20)
+            ]
+            for _ in range(3):
+                assert client.noop()[0] == 250
+        greeted = 0
+        for each in crowd:
+            try:
+                greeted += each.recv(100).startswith(b"220")
+            except ConnectionResetError:  # turned away, when there was no descriptor for it
+                continue
+        assert greeted >= 1
+
+
+@SHORT_AND_LONG
+@pytest.mark.timeout(900)
+def test_a_mailbox_that_goes_and_comes_back_under_load_loses_nothing(site: Site, rounds: int) -> None:
+    load = Load(site, USER1, USER1, USER2)
+    mailbox, aside = site.server.mailboxes / "user1", site.server.mailboxes / "aside"
+    for _ in range(rounds):
+        load.wait_for_more(USER1)
+        refused = len(load.refused)
+        mailbox.rename(aside)
+        load.wait_for(lambda refused=refused: len(load.refused) > refused)  # type: ignore[misc]
+        load.wait_for_more(USER2)
+        aside.rename(mailbox)
+    load.wait_for_more(USER1)
+    load.end()
+    assert set(load.refused) == {451}
+    for recipient, user in ((USER1, "user1"), (USER2, "user2")):
+        assert set(load.acknowledged[recipient]) <= assert_whole(site.mailbox(user))
+    assert len(site.mailbox("user1")) >= len(load.acknowledged[USER1])
+    for path in (mailbox / "tmp").iterdir():  # where it was taken away, nobody could tidy up
+        path.unlink()
+
+
+@pytest.mark.parametrize("rounds", [50, pytest.param(1000, marks=pytest.mark.torture)])
+@pytest.mark.timeout(900)
+def test_a_storm_of_sighup_disturbs_nobody_and_leaks_nothing(site: Site, rounds: int) -> None:
+    hang_up(site)
+    site.server.wait_for("reloaded")
+    load = Load(site, USER1, USER2)
+    load.wait_for_more(USER1)
+    before = Held.by(site.server.pid)
+    for number in range(rounds):
+        hang_up(site)
+        if number % 5 == 0:
+            load.wait_for_more(USER2, 1)
+    for recipient in (USER1, USER2):
+        load.wait_for_more(recipient)
+    after = Held.by(site.server.pid)
+    load.end()
+    done = len(site.server.events("reloaded"))
+    hang_up(site)
+    site.server.wait_until(lambda: len(site.server.events("reloaded")) > done, "reload after the storm")
+    print(f"{rounds} rounds: {before} -> {after}")
+    assert load.refused == []
+    assert len(site.mailbox("user1")) == len(load.acknowledged[USER1])
+    assert after.descriptors <= before.descriptors + 4
+    assert after.threads <= before.threads + 4
+    assert after.memory <= before.memory + 8192

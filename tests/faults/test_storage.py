@@ -1,0 +1,120 @@
+"""Storage that fails, call by call, under the real process: the right 4xx, nothing left behind, and no restart."""
+
+from __future__ import annotations
+
+import errno
+import smtplib
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.site import ANN, ELSEWHERE, LARGE, SMALL, USER1, USER2, Held, Site, send
+
+FULL, FAILED, UNWRITABLE = (452, "4.3.1"), (451, "4.3.0"), (451, "4.2.0")
+LOG = "queue.db-wal"
+
+
+@pytest.fixture
+def client(site: Site) -> Iterator[smtplib.SMTP]:
+    with site.connect() as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("call", "path", "code", "reply"),
+    [
+        ("open", "user1/tmp/", errno.ENOSPC, FULL),
+        ("open", "user1/tmp/", errno.EMFILE, FAILED),
+        ("open", "user1/tmp/", errno.EROFS, UNWRITABLE),
+        ("write", "user1/tmp/", errno.ENOSPC, FULL),
+        ("write", "user1/tmp/", errno.EIO, FAILED),
+        ("sync", "user1/tmp/", errno.EIO, FAILED),
+        ("sync", "user1/tmp/", errno.ENOSPC, FULL),
+        ("link", "user1/new/", errno.ENOSPC, FULL),
+        ("link", "user1/new/", errno.EIO, FAILED),
+        ("sync", "user1/new", errno.EIO, FAILED),
+    ],
+)
+def test_a_call_that_fails_in_one_mailbox_fails_the_message_and_no_other(
+    site: Site, client: smtplib.SMTP, call: str, path: str, code: int, reply: tuple[int, str]
+) -> None:
+    with site.failing(f"{call} {path} {code}"):
+        for content in (SMALL, LARGE):
+            assert send(client, content, USER2, USER1) == reply
+        assert site.mailbox("user1") == site.mailbox("user2") == site.debris() == []
+        assert send(client, SMALL, USER2)[0] == 250
+    assert send(client, SMALL, USER1)[0] == 250
+    assert len(site.mailbox("user1")) == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "reply"),
+    [
+        ("write", errno.ENOSPC, FULL),
+        ("write", errno.EIO, FAILED),
+        ("sync", errno.EIO, FAILED),
+    ],
+)
+@pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
+def test_a_database_that_fails_fails_what_is_to_be_queued_and_no_other(
+    site: Site, client: smtplib.SMTP, call: str, code: int, reply: tuple[int, str], content: str
+) -> None:
+    with site.failing(f"{call} {LOG} {code}"):
+        assert send(client, content, USER1, ELSEWHERE) == reply
+        assert site.mailbox("user1") == []
+        assert send(client, content, USER1)[0] == 250
+    assert send(client, content, USER1, ELSEWHERE)[0] == 250
+    assert len(site.mailbox("user1")) == 2
+
+
+@pytest.mark.parametrize(("path", "recipient"), [("user1/tmp/", USER1), (LOG, ELSEWHERE)])
+def test_a_disk_that_hangs_keeps_its_message_waiting_and_nobody_else(
+    site: Site, client: smtplib.SMTP, path: str, recipient: str
+) -> None:
+    replies: list[tuple[int, str]] = []
+    with site.connect() as another:
+        sending = threading.Thread(target=lambda: replies.append(send(another, SMALL, recipient)), daemon=True)
+        with site.failing(f"sync {path} 0"):
+            sending.start()
+            assert client.docmd(f"MAIL FROM:<{ANN}>")[0] == 250
+            assert client.docmd(f"RCPT TO:<{USER2}>")[0] == 250
+            assert client.noop()[0] == 250
+            assert replies == []
+        sending.join(30)
+        assert replies == [(250, "2.0.0")]
+
+
+#: A round has one of each kind of trouble, and a success.
+_ROUND = [
+    (f"write user1/tmp/ {errno.ENOSPC}", USER1, 452),
+    (f"sync user1/new {errno.EIO}", USER1, 451),
+    (f"open user1/tmp/ {errno.EROFS}", USER1, 451),
+    (f"write {LOG} {errno.ENOSPC}", ELSEWHERE, 452),
+    (f"sync {LOG} {errno.EIO}", ELSEWHERE, 451),
+    ("none none 1", USER1, 250),
+]
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("rounds", [50, pytest.param(1000, marks=pytest.mark.torture)])
+def test_rounds_of_trouble_leak_nothing(site: Site, rounds: int) -> None:
+    def play() -> None:
+        with site.connect() as client:
+            for rule, recipient, expected in _ROUND:
+                with site.failing(rule):
+                    assert send(client, SMALL, recipient)[0] == expected
+            client.docmd("MAIL FROM:<>")  # and gone, amid a transaction
+
+    for _ in range(10):
+        play()
+    before = Held.by(site.server.pid)
+    for _ in range(rounds):
+        play()
+    with site.connect() as client:  # whose end has been seen when the next is answered
+        client.noop()
+    after = Held.by(site.server.pid)
+    print(f"{rounds} rounds: {before} -> {after}")
+    assert after.descriptors <= before.descriptors + 2
+    assert after.threads <= before.threads + 4
+    assert after.memory <= before.memory + 6144
