@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
+from string import Formatter
 from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.logger import ILogObserver, LogEvent, Logger
+from twisted.logger import ILogObserver, LogEvent, Logger, formatEvent
 
 from mailagent import log
 from mailagent.envelope.address import Address
@@ -148,3 +150,20 @@ def test_events_are_appended_to_the_log_file(form: str, tmp_path: Path) -> None:
 def test_events_go_to_standard_output_where_told(capsys: pytest.CaptureFixture[str]) -> None:
     log.NOTICE(Logger(observer=log.observer("text", "-")), text="hello")
     assert capsys.readouterr().out.endswith(" hello\n")
+
+
+@given(st.floats(0, 4_000_000_000))
+def test_times_are_local_to_the_millisecond(moment: float) -> None:
+    expected = datetime.fromtimestamp(moment, UTC).astimezone().isoformat(timespec="milliseconds")
+    assert text({"log_format": "x", "log_time": moment}) == f"{expected} x\n"
+
+
+@pytest.mark.parametrize("event", [value for value in vars(log).values() if isinstance(value, log.Event)])
+def test_our_events_read_as_twisted_would_have_them(event: log.Event) -> None:
+    facts = {field: 1.5 for _, field, _, _ in Formatter().parse(event.format) if field}
+    recorded = emit(event, **facts)
+    assert text(recorded).partition(" ")[2] == formatEvent(recorded) + "\n"
+
+
+def test_an_event_that_lacks_a_fact_is_told_all_the_same() -> None:
+    assert "Unable to format event" in text(emit(log.CONNECTED))
