@@ -64,6 +64,7 @@ class Site:
     """A server that runs, and the file that says what fails."""
 
     server: Server
+    port: int
     faults: Path
 
     @contextmanager
@@ -78,7 +79,7 @@ class Site:
             self.faults.unlink()
 
     def connect(self) -> smtplib.SMTP:
-        client = smtplib.SMTP("127.0.0.1", self.server.port, timeout=DEADLINE)
+        client = smtplib.SMTP("127.0.0.1", self.port, timeout=DEADLINE)
         client.ehlo("client.test")
         return client
 
@@ -100,8 +101,7 @@ def started(directory: Path, library: Path | None = None) -> Iterator[Site]:
     command = [str(TWISTD), "-n", "--pidfile=", "mailagent", "--log-format", "json"]
     server = Server(command, directory, environment(**more))
     try:
-        server.wait_for("listening")
-        yield Site(server, faults)
+        yield Site(server, server.port, faults)
         server.stop()
         assert "traceback" not in server.output
     finally:

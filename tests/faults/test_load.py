@@ -61,9 +61,7 @@ def test_without_descriptors_a_message_is_refused_for_now(site: Site, content: s
 def test_connections_beyond_the_last_descriptor_wait_and_are_served_afterwards(site: Site) -> None:
     with ExitStack() as stack, site.connect() as client:
         with descriptors(site, 3):
-            crowd = [
-                stack.enter_context(socket.create_connection(("127.0.0.1", site.server.port), 30)) for _ in range(20)
-            ]
+            crowd = [stack.enter_context(socket.create_connection(("127.0.0.1", site.port), 30)) for _ in range(20)]
             for _ in range(3):
                 assert client.noop()[0] == 250
         greeted = 0
