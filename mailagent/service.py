@@ -30,10 +30,9 @@ from mailagent import log as events
 from mailagent.config import Config
 from mailagent.config.schema import Listener
 from mailagent.interfaces import StorageFailed, StorageFull
+from mailagent.parts import listener_factory
 from mailagent.smtp.certificate import CertificateUnusable
 from mailagent.smtp.factory import SessionFactory
-from mailagent.smtp.proxied import ProxiedFactory, Proxies
-from mailagent.smtp.role import ROLES
 
 
 def _is_null(stream: TextIO | None) -> bool:
@@ -121,9 +120,7 @@ class MailAgent(Service):
 
     def _bind(self, listener: Listener) -> IListeningPort:
         endpoint = listener.endpoint
-        factory = self._factory.listener(ROLES[listener.role], Proxies.of(listener.xclient))
-        if listener.proxies:  # outermost: a proxy's header comes before TLS
-            factory = ProxiedFactory(factory, Proxies.of(listener.proxies), self._reactor)
+        factory = listener_factory(self._factory, listener, self._reactor)
         outcome: list[Any] = []
         try:
             listening = serverFromString(self._reactor, endpoint).listen(factory)

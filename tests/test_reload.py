@@ -12,8 +12,9 @@ from mailagent.config.values import ConfiguredPath, Count, Domain, Duration, Siz
 from mailagent.directory.current import CurrentDirectory
 from mailagent.directory.whitelist import Whitelist
 from mailagent.interfaces import MailboxUnwritable
+from mailagent.parts import Parts
 from mailagent.reception.relay_networks import RelayNetworks
-from mailagent.reload import Parts, Ready, Reload
+from mailagent.reload import Ready, Reload
 from mailagent.smtp.tls import ServerTLS
 from tests.maildir.support import Events, Threads
 from tests.memory_server import ROOT, MemoryServer, codes, make_config, transaction
@@ -119,7 +120,7 @@ def test_a_mailbox_that_cannot_be_made_changes_nothing(world: World, monkeypatch
         if mailboxes:
             raise MailboxUnwritable(mailboxes[0], "/mail/zed: Read-only file system")  # type: ignore[arg-type]
 
-    monkeypatch.setattr("mailagent.reload.prepare", refuse)
+    monkeypatch.setattr("mailagent.parts.prepare", refuse)
     directory = world.directory.current
     world.reload_with(whitelist=with_zed())
     assert world.told == ["nothing reloaded: /mail/zed: Read-only file system"]
@@ -151,7 +152,7 @@ def test_reloads_asked_for_meanwhile_become_one(world: World) -> None:
 
 def test_a_fault_of_ours_is_told_and_the_next_reload_works(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr("mailagent.reload.read", lambda plan: 1 / 0)
+        patched.setattr("mailagent.parts.read", lambda plan: 1 / 0)
         world.reload_with(whitelist=with_zed())
     assert world.told == ["nothing reloaded: ZeroDivisionError('division by zero')"]
     world.reload_with(whitelist=with_zed())

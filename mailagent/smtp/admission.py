@@ -7,6 +7,7 @@ only: all local users, and what forwards to us from here, share one address.
 from __future__ import annotations
 
 from collections import Counter
+from typing import Protocol
 
 import attrs
 
@@ -18,18 +19,28 @@ TOO_MANY_SESSIONS = Reply(421, "4.3.2", "Too many sessions, try again later")
 TOO_MANY_OF_YOURS = Reply(421, "4.7.0", "Too many sessions from your network, try again later")
 
 
-@attrs.define(eq=False)
-class Admission:
+class Admits(Protocol):
     """Counts who is in. Every peer for whom L{enter} gave C{None} must L{leave} once."""
-
-    _total: int = attrs.field(default=0, init=False)
-    _networks: Counter[str] = attrs.field(factory=Counter, init=False)
 
     def enter(self, peer: Peer, limits: Limits) -> Reply | None:
         """Let C{peer} in.
 
         @return: C{None}, or the reply it is turned away with; then nothing was counted.
         """
+
+    def leave(self, peer: Peer) -> None:
+        """C{peer}'s session is over."""
+
+
+@attrs.define(eq=False)
+class Admission:
+    """L{Admits} for one process."""
+
+    _total: int = attrs.field(default=0, init=False)
+    _networks: Counter[str] = attrs.field(factory=Counter, init=False)
+
+    def enter(self, peer: Peer, limits: Limits) -> Reply | None:
+        """See L{Admits}."""
         if self._total >= limits.sessions:
             return TOO_MANY_SESSIONS
         if not peer.local:
@@ -40,7 +51,7 @@ class Admission:
         return None
 
     def leave(self, peer: Peer) -> None:
-        """C{peer}'s session is over."""
+        """See L{Admits}."""
         self._total -= 1
         if not peer.local:
             self._networks[peer.network] -= 1
