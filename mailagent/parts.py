@@ -7,7 +7,7 @@ Where mail for elsewhere goes (L{IQueue}), who is let in (L{Admits}) and whose l
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from secrets import randbits
@@ -32,11 +32,17 @@ from mailagent.directory.whitelist import Whitelist
 from mailagent.envelope.address import Address
 from mailagent.envelope.mailbox import Mailbox
 from mailagent.envelope.message_id import message_id
+from mailagent.envelope.outcome import Outcome
+from mailagent.envelope.queued import QueuedMessage
 from mailagent.interfaces import IMailstore, IQueue
 from mailagent.maildir.files import FileLayer, Files
 from mailagent.maildir.layout import prepare
 from mailagent.maildir.mailstore import Maildirs
 from mailagent.policy.login_limits import LoginLimits
+from mailagent.queue.items import DELIVERED, QueuedRecipient, Settlement, StoredMessage
+from mailagent.queue.notification import notifications
+from mailagent.queue.report import compose
+from mailagent.queue.returned import returned_header
 from mailagent.reception.dispatch import ComposeNotice
 from mailagent.reception.local_submission import LocalSubmission
 from mailagent.reception.relay_networks import RelayNetworks
@@ -134,7 +140,6 @@ class Serving:
     """Sessions, and what they need.
 
     @param queue: where mail for elsewhere goes.
-    @param compose_notice: writes notices of success.
     @param admission: who is let in; by default, counted here.
     @param login_limits: who has failed to log in; by default, counted here.
     @param taken_up: see L{Parts}.
@@ -148,7 +153,6 @@ class Serving:
         reactor: Any,
         storage: Storage,
         queue: IQueue,
-        compose_notice: ComposeNotice,
         admission: Admits | None = None,
         login_limits: Limits | None = None,
         taken_up: Callable[[Config], None] = lambda config: None,
@@ -163,7 +167,7 @@ class Serving:
             _entropy,
             queue=queue,
             relay_networks=self.networks,
-            compose_notice=compose_notice,
+            compose_notice=success_notice(config.hostname, new_message_id, time.time),
         )
         tls = ServerTLS(reactor.seconds)
         self.sessions = SessionFactory(
@@ -196,6 +200,22 @@ def listener_factory(sessions: SessionFactory, listener: Listener, clock: Any) -
 def new_message_id() -> str:
     """An identifier that nothing else has."""
     return message_id(int(time.time() * 1_000_000), _entropy())
+
+
+def success_notice(hostname: str, new_message_id: Callable[[], str], seconds: Callable[[], float]) -> ComposeNotice:
+    """What writes notices of success for mail that came in."""
+
+    def notice(message: QueuedMessage, outcomes: Sequence[Outcome], beginning: bytes) -> tuple[QueuedMessage, bytes]:
+        now = seconds()
+        stored = StoredMessage(message.id, now, message.envelope, message.header, 0, message.report_to)
+        settlements = [
+            Settlement(QueuedRecipient(0, each.recipient, message.envelope.wishes(each.recipient)), each, DELIVERED)
+            for each in outcomes
+        ]
+        told = notifications(stored, settlements, now, 0.0)
+        return compose(stored, told, returned_header(message.header + beginning), hostname, new_message_id(), now)
+
+    return notice
 
 
 def _entropy() -> int:

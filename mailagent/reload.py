@@ -9,9 +9,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
 from mailagent import log as events
@@ -21,8 +22,10 @@ from mailagent.interfaces import MailboxUnwritable
 from mailagent.parts import Parts
 from mailagent.smtp.certificate import CertificateUnusable
 
+#: Puts a changed configuration in place, now or when the C{Deferred} fires.
+PutInPlace = Callable[[], Deferred[Any] | None]
 #: Has other processes make a changed configuration ready; fires with what has them put it in place, or fails.
-Agree = Callable[[Config], Deferred[Callable[[], None]]]
+Agree = Callable[[Config], Deferred[Callable[[], Deferred[Any]]]]
 #: Runs a job in a thread; what it returns, or fails with, comes by the C{Deferred}.
 InThread = Callable[[Callable[[], "Ready"]], Deferred["Ready"]]
 
@@ -32,7 +35,7 @@ class Ready:
     """A changed configuration, ready to be put in place."""
 
     changes: Changes
-    put_in_place: Callable[[], None]
+    put_in_place: PutInPlace
 
 
 class Reload:
@@ -49,7 +52,7 @@ class Reload:
         load: Callable[[], Config],
         parts: Parts,
         in_thread: InThread,
-        agree: Agree = lambda config: succeed(lambda: None),
+        agree: Agree | None = None,
     ) -> None:
         self._config = config
         self._load = load
@@ -71,21 +74,25 @@ class Reload:
         found = changes(self._config, self._load())
         return Ready(found, self._parts.make_ready(found.config))
 
-    def _ask(self, ready: Ready) -> Deferred[Ready]:
+    def _ask(self, ready: Ready) -> Ready | Deferred[Ready]:
         """Have all others ready too."""
+        if self._agree is None:
+            return ready
 
-        def with_theirs(theirs: Callable[[], None]) -> Ready:
-            def put_in_place() -> None:
+        def with_theirs(theirs: Callable[[], Deferred[Any]]) -> Ready:
+            def put_in_place() -> Deferred[Any]:
                 ready.put_in_place()
-                theirs()
+                return theirs()
 
             return attrs.evolve(ready, put_in_place=put_in_place)
 
         return self._agree(ready.changes.config).addCallback(with_theirs)
 
-    def _take_up(self, ready: Ready) -> None:
-        ready.put_in_place()
-        found = ready.changes
+    def _take_up(self, ready: Ready) -> Deferred[None]:
+        placed: Deferred[Any] = maybeDeferred(ready.put_in_place)
+        return placed.addCallback(self._taken_up, ready.changes)
+
+    def _taken_up(self, _: object, found: Changes) -> None:
         self._config = found.config
         events.RELOADED(self._parts.log, source=self._config.source, changed=found.taken or "nothing")
         if found.waiting:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,16 +13,21 @@ from twisted.logger import ILogObserver, Logger
 
 from mailagent import state, welcome
 from mailagent.config import BUILT_IN, Config, ConfigError, load
-from mailagent.interfaces import StorageFailed
+from mailagent.interfaces import IQueue, StorageFailed
 from mailagent.local_door import LocalDoor, user_name
+from mailagent.log import Output, tell_again
 from mailagent.options import Options
-from mailagent.outbound import Outbound, success_notice
-from mailagent.parts import Parts, Serving, Storage, new_message_id
+from mailagent.outbound import Outbound
+from mailagent.parts import Parts, Serving, Storage, login_limits, new_message_id
 from mailagent.reception.drop import Drop
 from mailagent.reload import Reload
 from mailagent.service import MailAgent
 from mailagent.smtp.role import LOCAL
 from mailagent.state import PidFile
+from mailagent.workers.counts import Counts, SharedAdmission
+from mailagent.workers.owner import Owner
+from mailagent.workers.process import Launch
+from mailagent.workers.supervisor import Supervisor
 
 
 def makeService(options: Options, reactor: Any = None) -> IService:
@@ -60,11 +64,21 @@ def make_service(
     outbound = Outbound(
         config, storage.directory, storage.mailstore, new_message_id, lambda: agent.addresses(), reactor, log
     )
-    notice = success_notice(config.hostname, new_message_id, time.time)
-    serving = Serving(config, reactor, storage, outbound, notice, taken_up=outbound.take_up, user_name=user_name)
+    counts = Counts.make(1 + config.workers) if config.workers > 1 else None
+    supervisor = _supervisor(config, reactor, storage, outbound, counts, observer) if counts else None
+    serving = Serving(
+        config,
+        reactor,
+        storage,
+        outbound,
+        SharedAdmission(counts, 0) if counts else None,
+        taken_up=outbound.take_up,
+        user_name=user_name,
+    )
     factory, parts = serving.sessions, serving.parts
     drop = Drop(os.path.join(config.state, state.DROP), serving.reception, outbound, lambda: factory.limits, user_name)
     door = LocalDoor(reactor, config.state, factory.listener(LOCAL), partial(storage.in_pool, drop.take_all))
+    reload = Reload(config, load_again, parts, storage.in_pool, supervisor.agree if supervisor else None)
     agent = MailAgent(
         config,
         factory,
@@ -72,12 +86,23 @@ def make_service(
         reactor,
         prepare=partial(_prepare, config, parts, outbound),
         announce=lambda ports: welcome.announce(config, list(storage.directory.mailboxes()), ports, log),
-        reload=Reload(config, load_again, parts, storage.in_pool),
+        reload=reload,
         observer=observer,
         begin=partial(_begin, outbound, door, reactor),
         end=outbound.stop,
+        processes=supervisor,
     )
     return agent
+
+
+def _supervisor(
+    config: Config, reactor: Any, storage: Storage, queue: IQueue, counts: Counts, observer: ILogObserver | None
+) -> Supervisor:
+    """Who looks after the session processes."""
+    limits = login_limits(config.auth, reactor.seconds)
+    write, log_format = (observer.write, observer.log_format) if isinstance(observer, Output) else (tell_again, "json")
+    launch = Launch(reactor, partial(Owner, storage.mailstore, queue, limits), counts.fd, log_format, write)
+    return Supervisor(config, reactor, launch, counts)
 
 
 def _prepare(config: Config, parts: Parts, outbound: Outbound) -> None:

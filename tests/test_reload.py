@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
 import pytest
+from twisted.internet.defer import Deferred
 
 from mailagent.config import Config, ConfigError, HostSettings, Limits, WhitelistSettings
 from mailagent.config.values import ConfiguredPath, Count, Domain, Duration, Size, UserName
@@ -181,3 +183,38 @@ def test_ready_is_put_in_place_only_when_the_thread_is_done(world: World) -> Non
     assert world.directory.current is directory
     done.callback(ready)
     assert world.directory.current is not directory
+
+
+class Others:
+    """Other processes that share the work, played: they say when they are ready, and when it is in place."""
+
+    def __init__(self, world: World) -> None:
+        self.ready: Deferred[Callable[[], Deferred[None]]] = Deferred()
+        self.placed: Deferred[None] = Deferred()
+        self.asked: list[Config] = []
+        world.reload._agree = self.agree
+
+    def agree(self, config: Config) -> Deferred[Callable[[], Deferred[None]]]:
+        self.asked.append(config)
+        return self.ready
+
+
+def test_nothing_is_put_in_place_before_all_others_are_ready_nor_told_before_they_have_it(world: World) -> None:
+    others = Others(world)
+    world.reload_with(whitelist=with_zed())
+    assert others.asked[0].whitelist == with_zed()
+    before = world.directory.current
+    others.ready.callback(lambda: others.placed)
+    assert world.directory.current is not before
+    assert world.told == []
+    others.placed.callback(None)
+    assert world.told == ["reloaded built-in default, changed: whitelist.users"]
+
+
+def test_what_one_of_the_others_refuses_changes_nothing(world: World) -> None:
+    others = Others(world)
+    world.reload_with(whitelist=with_zed())
+    before = world.directory.current
+    others.ready.errback(ConfigError(["worker 2: cannot"]))
+    assert world.directory.current is before
+    assert world.told == ["nothing reloaded: worker 2: cannot"]
