@@ -17,7 +17,7 @@ DEV := $(VENV)/dev.stamp
 FUZZ := $(VENV)/fuzz.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types format torture coverage fuzz bench-idle bench-queue docs changelog clean
+.PHONY: help run test lint types format torture coverage fuzz bench-idle bench-queue bench-dead bench-relay docs changelog clean
 
 help:  ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -53,6 +53,12 @@ bench-idle: $(TEST)  ## Measure the memory of 10,000 idle connections (docs/benc
 
 bench-queue: $(TEST)  ## Measure what the queue's steps cost, however much waits (docs/benchmarks.md)
 	$(BIN)/python -m bench.queue_cost $(ARGS)
+
+bench-dead: $(TEST)  ## Measure what a dead destination costs a living one (docs/benchmarks.md)
+	$(BIN)/python -m bench.dead_destination $(ARGS)
+
+bench-relay: $(TEST)  ## Compare relaying with Postfix's; as root (docs/benchmarks.md)
+	$(BIN)/python -m bench.relay $(ARGS)
 
 docs: $(DEV)  ## Build the API documentation into apidocs/
 	$(BIN)/pydoctor --project-name=mailagent --docformat=epytext --html-output=apidocs mailagent

@@ -129,6 +129,7 @@ class Attempt:
     @ivar login: see L{QueuedMessage}.
     @ivar content: gives the header and content in pieces of bounded size, line ends LF, from the start each time.
     @ivar still_ours: asked before the content is sent: whether nobody else has taken the message up meanwhile.
+    @ivar urgent: the operator wants the destination tried, whatever has been found out about it before.
     """
 
     message_id: str
@@ -137,6 +138,7 @@ class Attempt:
     login: str
     content: Callable[[], AsyncIterator[bytes]]
     still_ours: Callable[[], Deferred[bool]]
+    urgent: bool = False
 
 
 @attrs.frozen

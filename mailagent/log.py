@@ -10,7 +10,9 @@ import io
 import json
 import signal
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import IO, Any, cast
 
 import attrs
@@ -23,6 +25,8 @@ from mailagent.envelope.printable import printable
 #: Longest peer-given string that goes into an event; the rest is cut off.
 _MAX_FACT = 512
 FORMATS = ("text", "json")
+#: What is told: what happens, or also what is said to other servers, and their replies.
+LEVELS = ("info", "debug")
 
 
 def _bounded(text: str) -> str:
@@ -134,7 +138,7 @@ NOTICE = Event("notice", "{text}")
 
 def format_text(event: LogEvent) -> str | None:
     """An event as one readable line (a traceback, where there is one, follows on lines of its own)."""
-    message = formatEvent(event)
+    message = _message(event)
     if not message:
         return None
     failure = event.get("log_failure")
@@ -145,7 +149,7 @@ def format_text(event: LogEvent) -> str | None:
 
 def format_json(event: LogEvent) -> str | None:
     """An event as one line of JSON: C{time}, C{level}, C{event}, C{message} and its facts."""
-    message = formatEvent(event)
+    message = _message(event)
     if not message:
         return None
     level = event.get("log_level")
@@ -164,9 +168,24 @@ def format_json(event: LogEvent) -> str | None:
     return json.dumps(line, default=str) + "\n"
 
 
+def _message(event: LogEvent) -> str:
+    if "event" in event:  # one of ours asks for no more than this, which takes a tenth of the time
+        with suppress(Exception):
+            return str(event["log_format"]).format_map(event)
+    return formatEvent(event)
+
+
 def _time(event: LogEvent) -> str:
-    moment = datetime.fromtimestamp(event.get("log_time", 0.0), UTC).astimezone()
-    return moment.isoformat(timespec="milliseconds")
+    second, fraction = divmod(event.get("log_time", 0.0), 1)
+    moment, offset = _second(int(second))
+    return f"{moment}.{int(1000 * fraction):03}{offset}"
+
+
+@lru_cache(maxsize=1)  # most events happen in the same second as the one before
+def _second(second: int) -> tuple[str, str]:
+    """The local time of a second since the epoch, and its offset."""
+    moment = datetime.fromtimestamp(second, UTC).astimezone().isoformat()
+    return moment[:19], moment[19:]
 
 
 class Output(FileLogObserver):

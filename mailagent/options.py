@@ -25,6 +25,7 @@ class Options(usage.Options):
         ["state", None, None, "Directory that holds what the server keeps between runs"],
         ["workers", None, None, "How many processes serve the listeners: a number, or auto for one each processor"],
         ["log-format", None, "text", "How the log is written: text or json"],
+        ["log-level", None, "info", "What is logged: info, or debug for all that is said to other servers too"],
     ]
 
     def __init__(self) -> None:
@@ -62,10 +63,11 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         """Check what configuration does not know of.
 
-        @raise usage.UsageError: C{--log-format} is neither.
+        @raise usage.UsageError: C{--log-format} or C{--log-level} is none.
         """
-        if self["log-format"] not in log.FORMATS:
-            raise usage.UsageError(f"--log-format: {self['log-format']!r}; allowed: {', '.join(log.FORMATS)}")
+        for name, allowed in (("log-format", log.FORMATS), ("log-level", log.LEVELS)):
+            if self[name] not in allowed:
+                raise usage.UsageError(f"--{name}: {self[name]!r}; allowed: {', '.join(allowed)}")
 
     @property
     def observer(self) -> ILogObserver | None:

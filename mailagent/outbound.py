@@ -58,7 +58,9 @@ class Outbound:
     """See the module.
 
     @param listening: where we listen, now: IP addresses and ports.
+    @param seconds: the time, in seconds since the epoch, which may be set; the reactor's only gives the pauses.
     @param new_message_id: gives an identifier that nothing else has.
+    @param logged: whether the log gets every command to another server, and its reply.
     @ivar config: the configuration, now.
     """
 
@@ -70,22 +72,25 @@ class Outbound:
         new_message_id: Callable[[], str],
         listening: Callable[[], Iterable[tuple[str, int]]],
         reactor: Any,
+        seconds: Callable[[], float],
         log: Logger,
+        logged: bool = False,
     ) -> None:
         self.config = config
         self._url, self._state = config.queue.url, config.state
         self._reactor = reactor
+        self._seconds = seconds
         self._log = log
         self._pools = {
             name: ThreadPool(minthreads=0, maxthreads=most, name=name)
             for name, most in (("dns", THREADS), ("readers", _READERS))
         }
-        self._remote = self._courier(listening)
+        self._remote = self._courier(listening, logged)
         local = LocalCourier(directory, mailstore, self, new_message_id)
         self._delivery = LocalFirst(directory, local, self._remote)
         self._running: _Running | None = None
 
-    def _courier(self, listening: Callable[[], Iterable[tuple[str, int]]]) -> Courier:
+    def _courier(self, listening: Callable[[], Iterable[tuple[str, int]]], logged: bool) -> Courier:
         """What takes mail to other hosts."""
         clock = self._reactor
 
@@ -97,7 +102,7 @@ class Outbound:
             return self.config
 
         resolver = Resolver(self._in_pool("dns"), clock.seconds, server)
-        sessions = Sessions(config, clock, partial(endpoint, clock), self._in_pool("readers"))
+        sessions = Sessions(config, clock, partial(endpoint, clock), self._in_pool("readers"), logged)
         ourselves = Ourselves(self.config.hostname, listening)
         return Courier(config, clock, resolver, ourselves, sessions, SystemRandom().shuffle)
 
@@ -118,7 +123,7 @@ class Outbound:
         readers = for_reading(url)
         reader = Reader(readers, self._in_pool("readers"))
         scheduler = self._scheduler(store, writer, reader)
-        queue = Queue(writer, store, self._reactor.seconds, self._reactor, scheduler.wake)
+        queue = Queue(writer, store, self._seconds, self._reactor, scheduler.wake)
         self._running = _Running(queue, writer, scheduler, readers)
 
     def _scheduler(self, store: Store, writer: Writer, reader: Reader) -> Scheduler:
@@ -130,6 +135,7 @@ class Outbound:
             courier=courier,
             content=partial(reading, reader, store),
             clock=self._reactor,
+            seconds=self._seconds,
             settings=lambda: self.config.queue,
             hostname=self.config.hostname,
             random=SystemRandom(),

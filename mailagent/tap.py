@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -37,6 +38,9 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     """
     if reactor is None:
         from twisted.internet import reactor
+
+        # Before anything is scheduled. Twisted's own is the wall clock: set back by a day, no timer would end for one.
+        reactor.seconds = time.monotonic  # type: ignore[attr-defined]
     try:
         config = load(options["config"], options.overrides)
     except ConfigError as error:
@@ -49,20 +53,34 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         raise SystemExit(1) from None
     # The file that was read, wherever the process may have gone since; or a search, if there was none.
     source = None if config.source == BUILT_IN else config.source
-    return make_service(config, reactor, lambda: load(source, options.overrides), observer)
+    debug = options["log-level"] == "debug"
+    return make_service(config, reactor, lambda: load(source, options.overrides), observer, debug)
 
 
 def make_service(
-    config: Config, reactor: Any, load_again: Callable[[], Config], observer: ILogObserver | None = None
+    config: Config,
+    reactor: Any,
+    load_again: Callable[[], Config],
+    observer: ILogObserver | None = None,
+    debug: bool = False,
 ) -> MailAgent:
     """Join the parts for a checked configuration.
 
     @param load_again: reads the configuration for a reload. Blocks; raises L{ConfigError}.
+    @param debug: whether the log gets all that is said to other servers.
     """
     log = Logger("mailagent")
     storage = Storage(config, reactor)
     outbound = Outbound(
-        config, storage.directory, storage.mailstore, new_message_id, lambda: agent.addresses(), reactor, log
+        config,
+        storage.directory,
+        storage.mailstore,
+        new_message_id,
+        lambda: agent.addresses(),
+        reactor,
+        time.time,
+        log,
+        debug,
     )
     counts = Counts.make(1 + config.workers) if config.workers > 1 else None
     supervisor = _supervisor(config, reactor, storage, outbound, counts, observer) if counts else None

@@ -51,6 +51,8 @@ def lines(config: Config, mailboxes: Sequence[Mailbox], addresses: Sequence[IAdd
             yield f"takes mail for {_listed([*settings.users, *settings.aliases])} at {_listed(hosts)}"
     for directory in dict.fromkeys(os.path.dirname(mailbox.path) for mailbox in mailboxes):
         yield f"mail goes to {os.path.join(directory, '<user>', 'new')}"
+    if not mailboxes:  # all hosts' mail is handed over by LMTP
+        return
     first = mailboxes[0]
     if (server := _server(config, addresses)) is not None:
         yield f"send one:  echo hello | {_twistd()} mailclient{server} --to {shlex.quote(str(first.owner))}"

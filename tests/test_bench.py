@@ -33,3 +33,31 @@ def test_the_cost_of_the_queue_is_measured() -> None:
         timeout=DEADLINE,
     )
     assert ran.stdout.count(" ms ") == 2 * 6, ran.stderr
+
+
+@pytest.mark.requires("smtp-sink")
+def test_a_message_beside_a_dead_destination_is_timed() -> None:
+    # Whatever it comes to: the exit status is for a quiet machine.
+    ran = subprocess.run(
+        [sys.executable, "-m", "bench.dead_destination", "--queued", "0", "20", "--rounds", "2", "--kinds", "refusing"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=2 * DEADLINE,
+        check=False,
+    )
+    assert ran.stdout.count(" ms |") == 2 * 2, ran.stderr
+
+
+@pytest.mark.requires("smtp-source", "smtp-sink")
+def test_relaying_is_measured() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "bench.relay", "--messages", "40", "--rounds", "1", "--only", "mailagent"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=2 * DEADLINE,
+    )
+    assert "| mailagent | " in ran.stdout, ran.stderr

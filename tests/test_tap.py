@@ -62,6 +62,7 @@ def test_a_wrong_configuration_ends_the_start_with_all_that_is_wrong(
     ("words", "line"),
     [
         (["--log-format", "xml"], "twistd mailagent: --log-format: 'xml'; allowed: text, json (--help"),
+        (["--log-level", "noise"], "twistd mailagent: --log-level: 'noise'; allowed: info, debug (--help"),
         (["--lisen", "tcp:1"], "twistd mailagent: option --lisen not recognized (--help"),
         (["extra"], "twistd mailagent: unexpected argument: extra (--help"),
     ],

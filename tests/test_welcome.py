@@ -45,6 +45,10 @@ def test_the_commands_are_those_of_the_program_that_runs(config: Config, monkeyp
     assert "| .venv/bin/twistd mailclient" in told(config)[3]
 
 
+def test_nothing_is_shown_to_read_where_all_mail_is_handed_over(config: Config) -> None:
+    assert list(lines(config, [], LOCAL)) == told(config)[:2]
+
+
 @pytest.mark.parametrize(
     ("address", "server"),
     [

@@ -238,9 +238,9 @@ def _changing(name: str, help_: str) -> None:
 
 def _changes(access: Access, name: str, selection: Selection) -> Iterator[Change]:
     operator = Operator(access.config.hostname, time.time, SystemRandom())
+    with access.reading() as connection:  # all the queue, perhaps: the server may write meanwhile
+        numbers = inspection.numbers(connection, selection, time.time())
     with access.writing() as engine:
-        with engine.begin() as connection:
-            numbers = inspection.numbers(connection, selection, time.time())
         for start in range(0, len(numbers), BATCH):
             with engine.begin() as connection:
                 changes = operator.change(connection, name, numbers[start : start + BATCH])

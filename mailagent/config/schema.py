@@ -211,7 +211,7 @@ class Limits:
         default=Count(50),
         metadata=doc(
             "Sessions at the same time from one client network: an IPv4 address or an IPv6 /64. "
-            "Peers on this machine are not counted here."
+            "Peers on this machine are not counted here, but on the local socket, where each user counts as a network."
         ),
     )
     memory: Size = attrs.field(

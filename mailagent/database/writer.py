@@ -90,7 +90,11 @@ class Writer:
 
     def _work(self) -> None:
         while (first := self._entries.get()) is not None:
-            self._transact([first, *self._waiting()])
+            entries = [first, *self._waiting()]
+            try:
+                self._transact(entries)
+            except Exception as error:  # not even the connection could be given back; whoever waits must hear of it
+                _fail([entry for entry in entries if not entry.result.done()], error)
 
     def _waiting(self) -> list[_Entry]:
         """What waits, up to the end if that is among it."""

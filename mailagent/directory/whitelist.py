@@ -3,19 +3,23 @@
 Nothing is looked up anywhere: tables are made once, and C{resolve} reads a few dictionaries. It raises
 nothing but L{NoSuchHost} and L{NoSuchUser}, whatever an address holds, and every path in its answers is
 made of configured names alone.
+
+A host that a route of its own names, and hands over by LMTP, has no mailboxes here: each of its users is a L{Forward}
+to the very address, which the queue delivers by that route.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import attrs
 from zope.interface import implementer
 
 from mailagent.config import Config
-from mailagent.config.names import LocalUser, Names
-from mailagent.envelope.address import Address
+from mailagent.config.names import POSTMASTER, LocalUser, Names
+from mailagent.config.values import destination_parts
+from mailagent.envelope.address import Address, canonical_domain
 from mailagent.envelope.forward import Forward
 from mailagent.envelope.mailbox import Mailbox
 from mailagent.interfaces import IDirectory, NoSuchHost, NoSuchUser
@@ -32,11 +36,13 @@ class Whitelist:
     _names: Names
     #: The directory of all mailboxes.
     _root: str
+    #: Hosts, in canonical form, whose mail is handed over by LMTP.
+    _handed_over: Collection[str] = frozenset()
 
     @classmethod
     def from_config(cls, config: Config) -> Whitelist:
         """The directory that a (checked) configuration describes."""
-        return cls(Names.of(config), os.path.abspath(config.mailboxes.path))
+        return cls(Names.of(config), os.path.abspath(config.mailboxes.path), _handed_over(config))
 
     def resolve(self, recipient: Address) -> tuple[Mailbox | Forward, ...]:
         """See L{IDirectory.resolve}. The answer is never a C{Deferred}."""
@@ -51,7 +57,12 @@ class Whitelist:
         found = self._names.lead(recipient.local, host)
         if not found:
             raise NoSuchUser(recipient.local)
-        return tuple(self._mailbox(end) if isinstance(end, LocalUser) else end for end in found)
+        return tuple(self._target(end) if isinstance(end, LocalUser) else end for end in found)
+
+    def _target(self, user: LocalUser) -> Mailbox | Forward:
+        if user.address.host in self._handed_over:
+            return Forward(user.address, user.address, Address(POSTMASTER, user.address.domain))
+        return self._mailbox(user)
 
     def _mailbox(self, user: LocalUser) -> Mailbox:
         return Mailbox(user.address, os.path.join(self._root, user.table, user.address.local))
@@ -60,6 +71,15 @@ class Whitelist:
         """See L{IDirectory.mailboxes}: one for each path, in the order of configuration."""
         seen: set[str] = set()
         for host, names in self._names.hosts.items():
-            if names.table not in seen:
+            if names.table not in seen and host not in self._handed_over:
                 seen.add(names.table)
                 yield from (self._mailbox(LocalUser(Address(user, host), names.table)) for user in names.settings.users)
+
+
+def _handed_over(config: Config) -> frozenset[str]:
+    """The domains that have a route of their own, by LMTP. A route for many does not count: ours never leave by it."""
+    return frozenset(
+        canonical_domain(pattern)
+        for pattern, route in config.routes.items()
+        if pattern != "*" and not pattern.startswith(".") and destination_parts(route.to)[0] == "lmtp"
+    )

@@ -59,7 +59,7 @@ class Resolver:
         """
         answer = await self._answer(domain, "MX")
         if answer.error is not None:
-            raise answer.error
+            raise answer.error.with_traceback(None)  # it is remembered: each raise would add to what it holds
         return answer.records
 
     async def addresses(self, host: str) -> tuple[str, ...]:
@@ -75,7 +75,8 @@ class Resolver:
         found = tuple(address for answer in answers for address in answer.records)
         errors = [answer.error for answer in answers if answer.error is not None]
         if errors and not found:
-            raise next((error for error in errors if isinstance(error, DNSTrouble)), errors[0])
+            error = next((error for error in errors if isinstance(error, DNSTrouble)), errors[0])
+            raise error.with_traceback(None)
         return found
 
     def _answer(self, name: str, kind: str) -> Deferred[Answer]:

@@ -19,15 +19,14 @@ MAX_DOMAIN = 255
 def canonical_domain(domain: str) -> str:
     """The form in which two spellings of one domain are equal: lower case, A-labels (RFC 5890).
 
-    An address literal (``[192.0.2.1]``) is only lowered.
+    What is ASCII is only lowered: an address literal (``[192.0.2.1]``), and A-labels too, for there are domains in the
+    DNS, and they send mail, whose A-labels IDNA 2008 would not have made.
 
     @raise ValueError: C{domain} is not a domain name, as IDNA understands it.
     """
     if len(domain) > MAX_DOMAIN:
         raise ValueError("a domain name is at most 255 octets")
-    if domain.startswith("["):
-        return domain.lower()
-    if domain.isascii() and "xn--" not in domain.lower():
+    if domain.isascii():
         return domain.lower()
     try:
         return idna.encode(domain, uts46=True).decode("ascii").lower()

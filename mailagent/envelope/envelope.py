@@ -18,7 +18,8 @@ class Envelope:
     C{utf8_header}, whether its header does (RFC 6532). C{returned} is C{"FULL"} or C{"HDRS"}, how much of the message
     a report of failure brings back, and C{envelope_id} the sender's name for it (RFC 3461), C{None} where not said;
     C{notify}, what the sender wants to hear of a recipient. C{require_tls}: it may only go where TLS is verified, and
-    where that is passed on (RFC 8689).
+    where that is passed on (RFC 8689 section 4.2.1); with the null reverse-path, it is asked for where that can be had,
+    and goes all the same (section 5).
     """
 
     reverse_path: Address | None
@@ -30,6 +31,11 @@ class Envelope:
     envelope_id: str | None = None
     require_tls: bool = False
     notify: Mapping[Address, Notify] = attrs.field(factory=dict)
+
+    @property
+    def insists_on_tls(self) -> bool:
+        """Whether it goes under verified TLS, or not at all."""
+        return self.require_tls and self.reverse_path is not None
 
     def wishes(self, recipient: Address) -> Notify:
         """What the sender wants to hear of C{recipient}."""

@@ -83,7 +83,7 @@ class Attempts:
                 self._resize(item.destination, attempted)
                 await self._settle(item, settlements, settings, began, attempted.hold)
         except CancelledError:
-            await self.release(item)
+            await self._give_back(item, settlements, began)
         except Exception:
             self._log.failure("{id} settling", id=item.message.id, event="error")
             await self._rescue(item, settlements, settings, began)
@@ -134,6 +134,7 @@ class Attempts:
             item.message.login,
             self._content(item.message),
             lambda: self._read(partial(self._store.still_leased, item=item)),
+            item.urgent,
         )
 
     async def _postpone(self, item: QueuedItem, seconds: float) -> None:
@@ -186,18 +187,30 @@ class Attempts:
         self, item: QueuedItem, settlements: Sequence[Settlement], settings: QueueSettings, began: float
     ) -> None:
         """After a defect of ours: what was delivered is not delivered again; the rest is, much later."""
-        delivered = [each for each in settlements if each.state == DELIVERED]
         due = self._seconds() + settings.retry_most
-        rest = tuple(each for each in item.recipients if each not in [done.recipient for done in delivered])
-
-        def write(connection: sa.Connection) -> None:
-            if delivered:
-                self._store.settle(connection, item, delivered, [], began, max(0.0, self._seconds() - began))
-            if rest:
-                self._store.release(connection, attrs.evolve(item, recipients=rest), due)
-
         with suppress(CancelledError):
-            await self._writing.insist(write)
+            await self._writing.insist(partial(self._keep_delivered, item, settlements, began, due))
+
+    async def _give_back(self, item: QueuedItem, settlements: Sequence[Settlement], began: float) -> None:
+        """At a stop: what was delivered is not delivered again, if the database takes it now; the rest is."""
+        with suppress(Exception):  # the log has it; the next start frees the lease
+            await self._writing.once(partial(self._keep_delivered, item, settlements, began, None))
+
+    def _keep_delivered(
+        self,
+        item: QueuedItem,
+        settlements: Sequence[Settlement],
+        began: float,
+        due: float | None,
+        connection: sa.Connection,
+    ) -> None:
+        """Settle what was delivered, without a report, and release the rest: due as before, or at C{due}."""
+        delivered = [each for each in settlements if each.state == DELIVERED]
+        rest = tuple(each for each in item.recipients if each not in [done.recipient for done in delivered])
+        if delivered:
+            self._store.settle(connection, item, delivered, [], began, max(0.0, self._seconds() - began))
+        if rest:
+            self._store.release(connection, attrs.evolve(item, recipients=rest), due)
 
     def _tell(
         self,

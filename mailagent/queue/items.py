@@ -21,12 +21,15 @@ UNFINISHED = (QUEUED, HELD, QUARANTINED)
 
 @attrs.frozen
 class StoredMessage:
-    """A message in the queue, without its content. See L{mailagent.envelope.queued} for what is not said here.
+    """A message in the queue, without its content if that is not small.
+
+    See L{mailagent.envelope.queued} for what is not said here.
 
     @ivar created: when it was accepted, in seconds since the epoch.
     @ivar envelope: without recipients.
     @ivar header: fields that go ahead of the content.
     @ivar chunks: how many rows its content has; 0 where it is small, and stands in the message's own row.
+    @ivar body: all of its content, if that is very small; else it is read when it is wanted.
     """
 
     id: str
@@ -36,6 +39,7 @@ class StoredMessage:
     chunks: int
     report_to: Address | None
     login: str = ""
+    body: bytes | None = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen
@@ -64,12 +68,14 @@ class QueuedItem:
     """One message with some of its recipients, at most 100, all at one destination: leased to us.
 
     @ivar token: the lease. Another one, and the recipients are no longer ours.
+    @ivar urgent: see L{mailagent.interfaces.Attempt}.
     """
 
     message: StoredMessage
     destination: str
     recipients: tuple[QueuedRecipient, ...]
     token: str
+    urgent: bool = False
 
     def envelope(self) -> Envelope:
         """The envelope of an attempt."""

@@ -23,8 +23,8 @@ from mailagent.envelope.reply import Reply
 from mailagent.queue.items import DROPPED, FAILED, HELD, QUARANTINED, QUEUED, QueuedItem, Settlement, StoredMessage
 from mailagent.queue.reporter import Reporter
 from mailagent.queue.store_content import read_piece
+from mailagent.queue.store_destinations import RETRY, restore
 from mailagent.queue.store_destinations import hold as hold_destination
-from mailagent.queue.store_destinations import restore
 from mailagent.queue.store_rows import UnreadableRow, read_message, read_recipient
 from mailagent.queue.store_settle import retire, settle
 
@@ -162,7 +162,7 @@ def _write(connection: sa.Connection, name: str, rows: Sequence[sa.RowMapping], 
     names = {row["destination"] for row in rows}
     if name == "retry":
         for destination in sorted(names):  # it is to be tried, whatever has been found out about the place
-            hold_destination(connection, destination, 0.0, "")
+            hold_destination(connection, destination, 0.0, RETRY)
     restore(connection, names)
     if name == "drop":
         for message_id in {row["message_id"] for row in rows}:

@@ -95,6 +95,9 @@ def reading(reader: Reader, store: Store, message: StoredMessage) -> Callable[[]
     """
 
     async def pieces() -> AsyncIterator[bytes]:
+        if message.body is not None:
+            yield message.header + message.body
+            return
         yield message.header
         for number in range(max(1, message.chunks)):
             piece = await reader.run(partial(_piece, store, message.id, number))

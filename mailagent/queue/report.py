@@ -45,7 +45,12 @@ def compose(
     assert to is not None
     content = b"".join(_content(message, to, told, returned, hostname, id_, now))
     envelope = Envelope(
-        None, (to,), size=len(content), eight_bit=not content.isascii(), utf8_header=not str(to).isascii()
+        None,
+        (to,),
+        size=len(content),
+        eight_bit=not content.isascii(),
+        utf8_header=not str(to).isascii(),
+        require_tls=message.envelope.require_tls,  # RFC 8689 section 5
     )
     last = message.envelope.reverse_path is None
     return QueuedMessage(id_, envelope, b"", None if last else Address("postmaster", hostname)), content

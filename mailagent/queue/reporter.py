@@ -44,8 +44,10 @@ class Reporter:
         told = notifications(message, settlements, tried, give_up)
         if not told:
             return []
-        # RFC 3461 section 4.3: RET is about failure
-        whole = message.envelope.returned == "FULL" and any(each.action == "failed" for each in told)
+        # RFC 3461 section 4.3: RET is about failure; RFC 8689 section 5: what wanted TLS comes back as its header alone
+        envelope = message.envelope
+        failed = any(each.action == "failed" for each in told)
+        whole = failed and envelope.returned == "FULL" and not envelope.require_tls
         returned = await self._returned(message, whole)
         now = self._seconds()
         id_ = message_id(int(now * 1_000_000), self._random.getrandbits(30))

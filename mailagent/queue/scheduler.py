@@ -13,6 +13,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
+import sqlalchemy as sa
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
@@ -26,6 +27,7 @@ from mailagent.queue.attempts import Attempts
 from mailagent.queue.items import QueuedItem
 from mailagent.queue.lanes import FIRST, Lanes
 from mailagent.queue.reporter import Content, Reporter
+from mailagent.queue.retry import JITTER
 from mailagent.queue.store import Store
 
 #: Seconds between looks, at most.
@@ -34,6 +36,10 @@ POLL = 1.0
 HEARTBEAT, ADOPT, DEAD = 15.0, 30.0, 60.0
 #: Seconds between looks for what has waited too long, or is not needed any more; and how much is taken up at once.
 SWEEP, SOME = 60.0, 100
+#: Messages claimed in one transaction, at most: mail that comes in waits for it.
+CLAIMED = 50
+#: Seconds for which a destination may be held. What is due much later was written while the clock was wrong.
+LONGEST_HOLD = 3600.0
 
 
 class Scheduler:
@@ -42,7 +48,8 @@ class Scheduler:
     @param run: L{mailagent.database.writer.Writer.run}.
     @param read: L{mailagent.database.reader.Reader.run}.
     @param content: how a message is read: L{mailagent.queue.queue.reading}, given reader and store.
-    @param clock: its C{seconds} are those since the epoch.
+    @param clock: gives the pauses.
+    @param seconds: the time, in seconds since the epoch. It may be set forward and back.
     @param settings: asked each time, so that they may change.
     @param hostname: ours, which reports come from.
     @param random: for the jitter, and ids.
@@ -57,6 +64,7 @@ class Scheduler:
         courier: ICourier,
         content: Content,
         clock: IReactorTime,
+        seconds: Callable[[], float],
         settings: Callable[[], QueueSettings],
         hostname: str,
         random: Random,
@@ -66,7 +74,7 @@ class Scheduler:
         self._clock = clock
         self._settings = settings
         self._log = log
-        self._seconds: Callable[[], float] = clock.seconds
+        self._seconds = seconds
         self._reading = Access(read, clock, "read", log)
         self._writing = Access(run, clock, "written", log)
         self._lanes = Lanes()
@@ -170,7 +178,7 @@ class Scheduler:
                 return POLL if ready is None else min(ready - now, POLL)
             windows, full = self._lanes.windows(), self._lanes.full()
             items = await self._writing.once(
-                partial(self._store.claim, now=now, room=room, windows=windows, window=FIRST, busy=full)
+                partial(self._store.claim, now=now, room=min(room, CLAIMED), windows=windows, window=FIRST, busy=full)
             )
             for item in items:
                 self._take(item)
@@ -214,7 +222,7 @@ class Scheduler:
 
         chore = LoopingCall(lambda: self._track(once(), self._busy))
         chore.clock = self._clock
-        chore.start(seconds)
+        chore.start(seconds, now=work != self._sweep)  # what waited while we were away is tried before it is given up
         return chore
 
     async def _beat(self) -> None:
@@ -224,8 +232,15 @@ class Scheduler:
         if await self._writing.once(partial(self._store.adopt, seconds=DEAD)):
             self.wake()
 
+    def _recall(self, connection: sa.Connection) -> None:
+        now = self._seconds()
+        longest = max(self._settings().retry_most * (1 + JITTER), LONGEST_HOLD)
+        self._store.recall(connection, now, longest + SWEEP)
+
     async def _sweep(self) -> None:
         """End or tell of what has waited too long, then remove what is not needed any more."""
+        await self._writing.once(self._recall)
+        before: set[int] = set()
         while not self._stopping:
             settings = self._settings()
             overdue = partial(
@@ -239,6 +254,10 @@ class Scheduler:
             if not items:
                 break
             await DeferredList([_shadow(self._begin(self._attempts.end(item, settings))) for item in items])
+            numbers = {recipient.id for item in items for recipient in item.recipients}
+            if numbers <= before:  # a defect keeps them from ending: not again at once
+                break
+            before = numbers
         sweep = partial(self._store.sweep, now=self._seconds(), keep=self._settings().keep, limit=SOME)
         removed = SOME
         while removed and not self._stopping:

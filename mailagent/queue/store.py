@@ -74,7 +74,7 @@ class Store:
         window: int = 2,
         busy: Collection[str] = (),
     ) -> list[QueuedItem]:
-        """Lease what is due, the destination that has waited longest first.
+        """Lease what is due, where it has waited longest and where it has just come in turn.
 
         There may be more: until nothing is given, ask again, with what was given counted.
 
@@ -127,6 +127,11 @@ class Store:
     def hold_destination(self, connection: sa.Connection, destination: str, until: float, reason: str) -> None:
         """Claim nothing there before C{until}; 0 ends a hold."""
         store_destinations.hold(connection, destination, until, reason)
+
+    def recall(self, connection: sa.Connection, now: float, seconds: float) -> None:
+        """Have what is held or due by more than C{seconds} from now due now: no wait is that long, so that it was
+        written by a clock which was ahead."""
+        store_destinations.recall(connection, now, now + seconds)
 
     def next_ready(self, connection: sa.Connection, busy: Collection[str] = ()) -> float | None:
         """When there is something to claim, apart from destinations that are C{busy}; C{None} if nothing waits."""

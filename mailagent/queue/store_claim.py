@@ -1,23 +1,27 @@
 """Taking work in hand: recipients that are due, leased to this node under a token.
 
 What it costs depends on what is taken, not on what waits: destinations are found by C{ready}, and their recipients by
-C{due}, each in an index. Two nodes that claim at the same time pass over each other's rows.
+C{due}, each in an index. Those that have waited longest and those that have just come take turns: where very many wait
+in vain, the others do not wait for all of them to be tried. Two nodes that claim at the same time pass over each
+other's rows.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import cycle
+from typing import Any
 
 import attrs
 import sqlalchemy as sa
 from twisted.logger import Logger
 
 from mailagent.database.schema import destinations, messages, recipients
-from mailagent.log import RECIPIENT_QUARANTINED
+from mailagent.log import ERROR, RECIPIENT_QUARANTINED
 from mailagent.queue.items import QUARANTINED, QUEUED, QueuedItem, QueuedRecipient, StoredMessage
-from mailagent.queue.store_destinations import WAITING, recompute
-from mailagent.queue.store_rows import UnreadableRow, read_message, read_recipient, storable
+from mailagent.queue.store_destinations import RETRY, WAITING, forget, recompute
+from mailagent.queue.store_rows import UnreadableRow, is_text, read_message, read_recipient, storable
 
 #: Recipients of one item (RFC 5321 section 4.5.3.1.8: what every server must take).
 MOST_RECIPIENTS = 100
@@ -25,21 +29,22 @@ MOST_RECIPIENTS = 100
 _LOOK = 10
 
 _READY = (
-    sa.select(destinations.c.name)
+    sa.select(destinations.c.name, destinations.c.reason)
     .where(
         destinations.c.ready <= sa.bindparam("now"), destinations.c.name.not_in(sa.bindparam("busy", expanding=True))
     )
-    .order_by(destinations.c.ready)
     .limit(sa.bindparam("room", type_=sa.Integer))
     .with_for_update(skip_locked=True)
 )
+_OLDEST, _NEWEST = _READY.order_by(destinations.c.ready), _READY.order_by(destinations.c.ready.desc())
 _DUE_AT = sa.and_(recipients.c.destination == sa.bindparam("destination"), recipients.c.due <= sa.bindparam("now"))
-_FIRST_DUE = (
-    sa.select(recipients.c.message_id)
+_FIRST_ROWS = (
+    sa.select(recipients)
     .where(_DUE_AT, WAITING)
     .order_by(recipients.c.due)
     .limit(sa.bindparam("rows", type_=sa.Integer))
 )
+_FIRST_DUE = _FIRST_ROWS.with_only_columns(recipients.c.message_id)
 #: Here, what waits is spelt so that the index of all that is due is not thought fit for it.
 _THEIR_DUE = (
     sa.select(recipients)
@@ -47,7 +52,12 @@ _THEIR_DUE = (
     .where(recipients.c.state == QUEUED, sa.func.coalesce(recipients.c.lease_token, "") == "")
     .with_for_update(skip_locked=True)
 )
+#: Octets of content that are read along with the envelope, so that they need not be fetched when they are sent.
+SMALL = 64 * 1024
 _ENVELOPE = [column for column in messages.c if column.name not in ("body", "finished")]
+_STORED = sa.select(
+    *_ENVELOPE, sa.case((sa.func.length(messages.c.body) <= SMALL, messages.c.body)).label("small")
+).where(messages.c.id.in_(sa.bindparam("ids", expanding=True)))
 _LEASE = (
     sa.update(recipients)
     .where(recipients.c.id == sa.bindparam("recipient"))
@@ -64,6 +74,9 @@ class Claimer:
 
     _node: str
     _log: Logger = attrs.field(factory=lambda: Logger("mailagent.queue"))
+    _turns: Iterator[tuple[sa.Select[Any], ...]] = attrs.field(
+        factory=lambda: cycle(((_OLDEST, _NEWEST), (_NEWEST, _OLDEST))), init=False
+    )
 
     def due(
         self,
@@ -76,7 +89,8 @@ class Claimer:
     ) -> list[QueuedItem]:
         """Lease what is due. See L{mailagent.queue.store.Store.claim}."""
         rows: list[sa.RowMapping] = []
-        for name in self._ready(connection, now, room, busy):
+        ready = self._ready(connection, now, room, busy)
+        for name in ready:
             if room <= 0:
                 break
             found = _due_at(connection, name, now, min(windows.get(name, window), room))
@@ -84,7 +98,8 @@ class Claimer:
             rows += found
             if not found:  # all of it was quarantined, or leased by another node just now
                 recompute(connection, [name])
-        return self._lease(connection, rows)
+        urgent = {name for name, reason in ready.items() if reason == RETRY}
+        return [attrs.evolve(item, urgent=item.destination in urgent) for item in self._lease(connection, rows)]
 
     def overdue(
         self, connection: sa.Connection, now: float, give_up: float, delay_notice: float, limit: int
@@ -95,8 +110,17 @@ class Claimer:
             rows += _older(connection, True, now - give_up, limit - len(rows))
         return self._lease(connection, rows)
 
-    def _ready(self, connection: sa.Connection, now: float, room: int, busy: Collection[str]) -> Sequence[str]:
-        return connection.scalars(_READY, {"now": now, "busy": list(busy), "room": max(room, 0)}).all()
+    def _ready(self, connection: sa.Connection, now: float, room: int, busy: Collection[str]) -> dict[str, str]:
+        """Destinations where something is due, taken from both ends in turn, and why each was held last. One whose name
+        cannot be read is removed."""
+        wanted = {"now": now, "busy": list(busy), "room": max(room, 0)}
+        one, other = [connection.execute(end, wanted).all() for end in next(self._turns)]
+        found = {row.name: row.reason for pair in zip(one, other, strict=True) for row in pair}
+        for name in [name for name in found if not is_text(name)]:
+            ERROR(self._log, what="the queue", reason=f"a destination cannot be read: {name!r}")
+            forget(connection, name)
+            del found[name]
+        return found
 
     def _lease(self, connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[QueuedItem]:
         """Make items of the rows of recipients, and lease them; what cannot be read is set aside."""
@@ -129,7 +153,8 @@ class Claimer:
                 raise message
             return read_recipient(row)
         except UnreadableRow as error:
-            RECIPIENT_QUARANTINED(self._log, id=row["message_id"], reason=f"recipient {row['id']}, column {error}")
+            id_ = storable(str(row["message_id"]))
+            RECIPIENT_QUARANTINED(self._log, id=id_, reason=f"recipient {row['id']}, column {error}")
             reason = {"state": QUARANTINED, "reply_text": storable(f"cannot be read: column {error}")}
             connection.execute(sa.update(recipients).where(recipients.c.id == row["id"]).values(reason))
             return None
@@ -138,8 +163,8 @@ class Claimer:
 def _messages(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> dict[str, StoredMessage | UnreadableRow]:
     """The messages of these recipients, or why one cannot be read."""
     found: dict[str, StoredMessage | UnreadableRow] = {}
-    ids = sorted({row["message_id"] for row in rows})
-    for row in connection.execute(sa.select(*_ENVELOPE).where(messages.c.id.in_(ids))).mappings():
+    ids = sorted({row["message_id"] for row in rows if is_text(row["message_id"])})
+    for row in connection.execute(_STORED, {"ids": ids}).mappings():
         try:
             found[row["id"]] = read_message(row)
         except UnreadableRow as error:
@@ -159,8 +184,12 @@ def _due_at(connection: sa.Connection, destination: str, now: float, window: int
     wanted = list(dict.fromkeys(connection.scalars(_FIRST_DUE, {**at, "rows": window * _LOOK})))[:window]
     if not wanted:
         return []
-    found = connection.execute(_THEIR_DUE, {**at, "wanted": wanted})
-    return sorted(found.mappings(), key=lambda row: (row["due"], row["id"]))
+    if all(map(is_text, wanted)):
+        found = connection.execute(_THEIR_DUE, {**at, "wanted": wanted}).mappings().all()
+    else:  # damage, which cannot be looked for
+        first = connection.execute(_FIRST_ROWS, {**at, "rows": window * _LOOK}).mappings()
+        found = [row for row in first if row["message_id"] in wanted]
+    return sorted(found, key=lambda row: (row["due"], row["id"]))
 
 
 def _older(connection: sa.Connection, told: bool, created: float, limit: int) -> list[sa.RowMapping]:

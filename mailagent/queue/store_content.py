@@ -11,15 +11,18 @@ from mailagent.queue.store_insert import discard
 
 #: Seconds after which content whose envelope has not come is given up.
 ORPHANED = 86400.0
+_CHUNK = sa.select(chunks.c.octets).where(
+    chunks.c.message_id == sa.bindparam("message"), chunks.c.number == sa.bindparam("piece")
+)
+_BODY = sa.select(messages.c.body).where(messages.c.id == sa.bindparam("message"))
 
 
 def read_piece(connection: sa.Connection, message_id: str, number: int) -> bytes | None:
     """One piece of a message's content, counted from 0; C{None} where there is none such. That of a small message is
     all in the first."""
-    found = sa.select(chunks.c.octets).where(chunks.c.message_id == message_id, chunks.c.number == number)
-    octets: bytes | None = connection.scalar(found)
+    octets: bytes | None = connection.scalar(_CHUNK, {"message": message_id, "piece": number})
     if octets is None and number == 0:
-        return connection.scalar(sa.select(messages.c.body).where(messages.c.id == message_id))
+        return connection.scalar(_BODY, {"message": message_id})
     return octets
 
 

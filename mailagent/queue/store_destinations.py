@@ -14,7 +14,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mailagent.database.schema import WAITS, destinations, recipients
+from mailagent.queue.store_rows import is_text
 
+#: Why a destination is not held: the operator has it tried, until something new is found out about it.
+RETRY = "retry"
 #: The condition of L{WAITS}, as an expression.
 WAITING = sa.text(WAITS)
 
@@ -36,6 +39,12 @@ _RECOMPUTE = (
     sa.update(destinations)
     .where(destinations.c.name.in_(sa.bindparam("names", expanding=True)))
     .values(ready=_later(_EARLIEST, destinations.c.held_until))
+)
+_NEXT = (
+    sa.select(destinations.c.ready)
+    .where(destinations.c.ready.is_not(None), destinations.c.name.not_in(sa.bindparam("busy", expanding=True)))
+    .order_by(destinations.c.ready)
+    .limit(1)
 )
 
 
@@ -62,15 +71,27 @@ def offer(connection: sa.Connection, due: Mapping[str, float]) -> None:
 def recompute(connection: sa.Connection, names: Collection[str]) -> None:
     """What waits at these destinations has become less, or is held until another moment."""
     if names:
-        connection.execute(_RECOMPUTE, {"names": sorted(set(names))})
+        connection.execute(_RECOMPUTE, {"names": _readable(names)})
 
 
 def restore(connection: sa.Connection, names: Collection[str]) -> None:
     """Something waits again at these destinations, which may have been swept away meanwhile."""
-    if names:
-        rows = [{"name": name, "held_until": 0.0, "reason": ""} for name in sorted(set(names))]
+    if readable := _readable(names):
+        rows = [{"name": name, "held_until": 0.0, "reason": ""} for name in readable]
         connection.execute(_insert(connection.dialect.name).on_conflict_do_nothing(), rows)
-        recompute(connection, names)
+        recompute(connection, readable)
+
+
+def forget(connection: sa.Connection, name: str | bytes) -> None:
+    """Remove a destination whose name cannot be read. What it was is not known, so nothing waits behind it."""
+    octets = name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")
+    spelt = sa.cast(sa.literal(octets), sa.Text)
+    connection.execute(sa.delete(destinations).where(destinations.c.name.in_([sa.literal(octets), spelt])))
+
+
+def _readable(names: Collection[str]) -> list[str]:
+    """Each once, in order; without those of damaged rows, where nothing can be looked for."""
+    return sorted(set(filter(is_text, names)))
 
 
 def hold(connection: sa.Connection, name: str, until: float, reason: str) -> None:
@@ -84,8 +105,18 @@ def hold(connection: sa.Connection, name: str, until: float, reason: str) -> Non
 
 def next_ready(connection: sa.Connection, busy: Collection[str] = ()) -> float | None:
     """When there will be something to claim, at any destination that is not C{busy}; C{None}, if nothing waits."""
-    found = sa.select(destinations.c.ready).where(destinations.c.ready.is_not(None), destinations.c.name.not_in(busy))
-    return connection.scalar(found.order_by(destinations.c.ready).limit(1))
+    return connection.scalar(_NEXT, {"busy": list(busy)})
+
+
+def recall(connection: sa.Connection, now: float, latest: float) -> None:
+    """Where nothing is ready until after C{latest}, what waits is due C{now}, and nothing is held that long."""
+    names = connection.scalars(sa.select(destinations.c.name).where(destinations.c.ready > latest)).all()
+    for name in names:
+        late = sa.and_(recipients.c.destination == name, recipients.c.due > latest, WAITING)
+        connection.execute(sa.update(recipients).where(late).values(due=now))
+        held = sa.and_(destinations.c.name == name, destinations.c.held_until > latest)
+        connection.execute(sa.update(destinations).where(held).values(held_until=0.0, reason=""))
+    recompute(connection, names)
 
 
 def sweep_idle(connection: sa.Connection, now: float, limit: int) -> int:

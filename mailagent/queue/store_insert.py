@@ -19,6 +19,7 @@ from mailagent.queue.store_rows import message_row, recipient_row
 
 #: Octets of a row of content, at most.
 CHUNK = 256 * 1024
+_MESSAGES, _RECIPIENTS = sa.insert(messages), sa.insert(recipients)
 
 
 def insert_chunk(connection: sa.Connection, message_id: str, number: int, octets: bytes) -> None:
@@ -37,9 +38,9 @@ def insert(
     """
     if body is None:
         _take_staged(connection, [message.id for message in queued])
-    connection.execute(sa.insert(messages), [message_row(message, body, number, now) for message in queued])
+    connection.execute(_MESSAGES, [message_row(message, body, number, now) for message in queued])
     rows = [recipient_row(message, each, now) for message in queued for each in message.envelope.recipients]
-    connection.execute(sa.insert(recipients), rows)
+    connection.execute(_RECIPIENTS, rows)
     offer(connection, {str(row["destination"]): now for row in rows})
 
 

@@ -121,6 +121,7 @@ def read_message(row: sa.RowMapping) -> StoredMessage:
         _column(row, "chunks", int),
         None if report_to is None else _address(row, "report_to"),
         _column(row, "login", str),
+        _column(row, "small", bytes, type(None)) if "small" in row else None,
     )
 
 
@@ -137,6 +138,7 @@ def read_recipient(row: sa.RowMapping) -> QueuedRecipient:
     status, text = _column(row, "reply_status", str), _column(row, "reply_text", str)
     address = _address(row, "address")
     assert address is not None
+    _column(row, "destination", str)
     return QueuedRecipient(
         _column(row, "id", int),
         address,
@@ -149,16 +151,22 @@ def read_recipient(row: sa.RowMapping) -> QueuedRecipient:
     )
 
 
+def is_text(value: object) -> bool:
+    """Whether a value is text, and valid Unicode: nothing else can be looked for in the database."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _column(row: sa.RowMapping, name: str, *kinds: type) -> Any:
     """A column's value, which is of one of these C{kinds}; text is valid Unicode."""
     value = row[name]
-    if not isinstance(value, kinds):
+    if not isinstance(value, kinds) or (isinstance(value, str) and not is_text(value)):
         raise UnreadableRow(name)
-    if isinstance(value, str):
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            raise UnreadableRow(name) from None
     return value
 
 

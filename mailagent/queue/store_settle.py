@@ -20,21 +20,34 @@ _SETTLE = (
     .where(recipients.c.id == sa.bindparam("recipient"))
     .values({"lease_node": None, "lease_token": None, **{name: sa.bindparam(f"new_{name}") for name in _NEW}})
 )
+_LEASED = sa.select(recipients.c.id).where(
+    recipients.c.id.in_(sa.bindparam("ids", expanding=True)), recipients.c.lease_token == sa.bindparam("token")
+)
+_HELD_FAST = _LEASED.with_for_update()
+_HISTORY = sa.insert(attempts)
+_UNFINISHED = (
+    sa.select(recipients.c.id)
+    .where(recipients.c.message_id == sa.bindparam("message"), recipients.c.state.in_(UNFINISHED))
+    .limit(1)
+)
+_RETIRE = (
+    sa.update(messages).where(messages.c.id == sa.bindparam("message")).values(finished=sa.bindparam("now"), body=None)
+)
+_DROP = sa.delete(chunks).where(chunks.c.message_id == sa.bindparam("message"))
 
 
 def still_leased(connection: sa.Connection, item: QueuedItem) -> bool:
     """Whether an item's recipients are all still leased under its token. Writes, and locks, nothing."""
-    return len(connection.scalars(_leased(item, item.recipients)).all()) == len(item.recipients)
+    return len(connection.scalars(_LEASED, _lease(item, item.recipients)).all()) == len(item.recipients)
 
 
-def _leased(item: QueuedItem, some: Sequence[QueuedRecipient]) -> sa.Select[tuple[int]]:
-    ids = [recipient.id for recipient in some]
-    return sa.select(recipients.c.id).where(recipients.c.id.in_(ids), recipients.c.lease_token == item.token)
+def _lease(item: QueuedItem, some: Sequence[QueuedRecipient]) -> dict[str, object]:
+    return {"ids": [recipient.id for recipient in some], "token": item.token}
 
 
 def _hold_fast(connection: sa.Connection, item: QueuedItem, some: Sequence[QueuedRecipient]) -> bool:
     """Whether the lease of C{some} of an item's recipients is ours, and stays so in this transaction."""
-    return len(connection.scalars(_leased(item, some).with_for_update()).all()) == len(some)
+    return len(connection.scalars(_HELD_FAST, _lease(item, some)).all()) == len(some)
 
 
 def settle(
@@ -52,7 +65,7 @@ def settle(
     connection.execute(_SETTLE, [_settled(settlement, end) for settlement in settlements])
     history = [line for settlement in settlements for line in _attempted(settlement, at, seconds)]
     if history:
-        connection.execute(sa.insert(attempts), history)
+        connection.execute(_HISTORY, history)
     due = [_due(settlement) for settlement in settlements if settlement.state == QUEUED]
     if due:
         offer(connection, {item.destination: min(due)})
@@ -78,12 +91,9 @@ def release(connection: sa.Connection, item: QueuedItem, due: float | None) -> b
 
 def retire(connection: sa.Connection, message_id: str, now: float) -> None:
     """Drop a message's content if none of its recipients needs it any more; its history stays for a while."""
-    unfinished = sa.select(recipients.c.id).where(
-        recipients.c.message_id == message_id, recipients.c.state.in_(UNFINISHED)
-    )
-    if connection.scalar(unfinished.limit(1)) is None:
-        connection.execute(sa.update(messages).where(messages.c.id == message_id).values(finished=now, body=None))
-        connection.execute(sa.delete(chunks).where(chunks.c.message_id == message_id))
+    if connection.scalar(_UNFINISHED, {"message": message_id}) is None:
+        connection.execute(_RETIRE, {"message": message_id, "now": now})
+        connection.execute(_DROP, {"message": message_id})
 
 
 def _due(settlement: Settlement) -> float:

@@ -1,8 +1,9 @@
 """Taking messages up that C{sendmail} has left in the drop, where every user of the machine may put files.
 
 A message is queued for all its recipients, and the file then removed: after a crash between the two it is queued twice,
-never lost. There is nobody to refuse it to, so whatever is wrong with a recipient is found at the attempt, and reported
-to the sender. A file that is no message is set aside, once, and stops nothing else.
+never lost. One that cannot be removed is queued once in the life of a server. There is nobody to refuse it to, so
+whatever is wrong with a recipient is found at the attempt, and reported to the sender. A file that is no message is set
+aside, once, and stops nothing else.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ _ROUND = 1000
 _SET_ASIDE = ".bad"
 #: Seconds after which what somebody began to write is given up.
 _ABANDONED = 36 * 3600
-#: What opening says of a file that is not a message of ours to read; anything else is our trouble.
-_NOT_FOR_US = (errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO)
+#: What opening says of a file that is not a message of ours to read; anything else is our trouble. EAGAIN: its owner
+#: keeps everybody else away from it (F_SETLEASE), and could do so with each of a thousand.
+_NOT_FOR_US = (errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO, errno.EAGAIN)
 
 
 class _BadFile(Exception):
@@ -67,7 +69,7 @@ class Drop:
     _queue: IQueue
     _limits: Callable[[], Limits]
     _user_name: Callable[[int], str]
-    _refused: set[str] = attrs.field(factory=set, init=False)
+    _done_with: set[str] = attrs.field(factory=set, init=False)  # files that lie there, and are not looked at again
     _trouble: str = attrs.field(default="", init=False)
     _log = Logger()
 
@@ -86,7 +88,7 @@ class Drop:
     def _names(self) -> list[str]:
         with os.scandir(self.path) as entries:
             names = [each.name for each in islice(filter(self._is_new, entries), _ROUND)]
-        self._refused.intersection_update(os.listdir(self.path) if self._refused else ())
+        self._done_with.intersection_update(os.listdir(self.path) if self._done_with else ())
         return sorted(names)
 
     def _is_new(self, entry: os.DirEntry[str]) -> bool:
@@ -95,7 +97,7 @@ class Drop:
                 if entry.stat(follow_symlinks=False).st_mtime < self._reception.seconds() - _ABANDONED:
                     os.unlink(entry.path)
             return False
-        return not entry.name.endswith(_SET_ASIDE) and entry.name not in self._refused
+        return not entry.name.endswith(_SET_ASIDE) and entry.name not in self._done_with
 
     def _take_or_set_aside(self, name: str) -> None:
         path = os.path.join(self.path, name)
@@ -111,10 +113,12 @@ class Drop:
         except Exception as defect:  # of ours: the file stays, for us to look at
             self._set_aside(name, repr(defect))
         else:
+            self._done_with.add(name)  # should it not be possible to remove it
             os.unlink(path)
+            self._done_with.discard(name)
 
     def _set_aside(self, name: str, reason: str) -> None:
-        self._refused.add(name)
+        self._done_with.add(name)
         path = os.path.join(self.path, name)
         with suppress(OSError):
             os.rename(path, path + _SET_ASIDE)
@@ -169,11 +173,7 @@ class Drop:
 
 def _check_routable(envelope: Envelope) -> None:
     for recipient in envelope.recipients:
-        try:
-            routable = bool(recipient.host)
-        except ValueError:
-            routable = False
-        if not routable:
+        if not recipient.host:
             raise _BadFile(f"no mail can be sent to <{recipient}>")
 
 

@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from mailagent import log as events
 from mailagent.envelope.address import Address
+from mailagent.envelope.forward import Forward
 from mailagent.envelope.outcome import Outcome
 from mailagent.envelope.reply import Reply
 from mailagent.interfaces import (
@@ -120,7 +121,10 @@ class LocalCourier:
 @implementer(ICourier)
 @attrs.frozen
 class LocalFirst:
-    """Gives what is ours by now to C{local}, and all else to C{remote}. An attempt's recipients have one domain."""
+    """Gives what is ours by now to C{local}, and all else to C{remote}. An attempt's recipients have one domain.
+
+    Users whom the directory hands over to another server, at their own address, are C{remote}'s.
+    """
 
     _directory: IDirectory
     _local: ICourier
@@ -131,16 +135,15 @@ class LocalFirst:
         return Deferred.fromCoroutine(self._deliver(attempt))
 
     async def _deliver(self, attempt: Attempt) -> Attempted:
-        courier = self._local if await self._is_ours(attempt.envelope.recipients[0]) else self._remote
-        return await courier.deliver(attempt)
+        ours = [await self._is_ours(recipient) for recipient in attempt.envelope.recipients]
+        return await (self._local if any(ours) else self._remote).deliver(attempt)
 
     async def _is_ours(self, address: Address) -> bool:
         try:
             found = self._directory.resolve(address)
-            if isinstance(found, Deferred):
-                await found
+            targets = await found if isinstance(found, Deferred) else found
         except NoSuchHost:
             return False
         except NoSuchUser:
             return True
-        return True
+        return not any(isinstance(target, Forward) and target.address == address for target in targets)

@@ -189,10 +189,7 @@ class Transaction:
         """Why this client may not send to a recipient elsewhere, if so."""
         if not self._may_relay(client):
             return _NO_RELAY
-        try:
-            return None if recipient.host else _NO_DOMAIN
-        except ValueError:
-            return _NO_DOMAIN
+        return None if recipient.domain else _NO_DOMAIN
 
     def _may_relay(self, client: Client) -> bool:
         return client in self._reception.relay_networks

@@ -13,6 +13,8 @@ from mailagent.smtp.sender import Sender
 
 #: Seconds for which one is kept.
 IDLE_TIME = 5.0
+#: Seconds for which one is taken to live, so that it is not asked before each message.
+FRESH = 1.0
 #: So many are kept, over all next hops.
 _MOST_IDLE = 200
 
@@ -31,9 +33,13 @@ class Connections:
         return self._count
 
     async def take(self, key: Hashable, domain: str) -> Sender | None:
-        """One that lives, and takes a message for C{domain}; C{None} where there is none. It is the caller's now."""
-        while (sender := self._pick(key, domain)) is not None:
-            if await sender.reset():
+        """One that lives, and takes a message for C{domain}; C{None} where there is none. It is the caller's now.
+
+        One that was given a moment ago may have died since.
+        """
+        while (found := self._pick(key, domain)) is not None:
+            sender, since = found
+            if self._clock.seconds() - since < FRESH or await sender.reset():
                 return sender
         return None
 
@@ -53,13 +59,14 @@ class Connections:
         idle = [(key, sender) for key, kept in self._idle.items() for sender, _ in kept]
         return gatherResults([self._close(key, sender) for key, sender in idle])
 
-    def _pick(self, key: Hashable, domain: str) -> Sender | None:
-        for sender, _ in reversed(self._idle.get(key, [])):  # the latest is the likeliest to live
+    def _pick(self, key: Hashable, domain: str) -> tuple[Sender, float] | None:
+        """A session, and since when it has been idle."""
+        for sender, closing in reversed(self._idle.get(key, [])):  # the latest is the likeliest to live
             if not sender.idle_ok:
                 self._close(key, sender)
             elif sender.takes(domain):
                 self._remove(key, sender)
-                return sender
+                return sender, closing.getTime() - IDLE_TIME
         return None
 
     def _remove(self, key: Hashable, sender: Sender) -> None:

@@ -7,6 +7,7 @@ What counts as the word on a message, and what does not:
     (not for a message with REQUIRETLS: others may go).
   - From MAIL on, a server's 5yz is final. A 4yz for every recipient has the next host tried, once: it may know better.
     Not so where the connection went once content was on its way: the message may have been taken, and a copy is enough.
+  - An idle session that turns out to have ended says nothing: its server is asked again, in a new one.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from mailagent.config import Config
 from mailagent.dns.resolver import Resolver
 from mailagent.envelope.outcome import Hop, Outcome
 from mailagent.envelope.reply import Reply
-from mailagent.interfaces import Attempt, Attempted, ICourier
+from mailagent.interfaces import Attempt, Attempted, ICourier, StorageFailed, StorageFull
 from mailagent.relay.connections import Connections
 from mailagent.relay.destination import Destination, Destinations
 from mailagent.relay.mx import Shuffle, Unroutable
@@ -32,6 +33,7 @@ from mailagent.relay.ourselves import Ourselves
 from mailagent.relay.routes import route_for
 from mailagent.relay.sessions import Sessions
 from mailagent.smtp.outgoing_content import blocks_of
+from mailagent.smtp.replies import LOCAL_ERROR
 from mailagent.smtp.sender import Sender
 from mailagent.smtp.sending_failed import SendingFailed, TransactionRefused
 
@@ -83,7 +85,7 @@ class Courier:
             hold = _DNS_HOLD if error.reply.transient else 0.0
             return Attempted(_outcomes(attempt, error.reply), hold)
         destination = self._destinations.at(hop.destination)
-        await destination.enter()
+        await destination.enter(attempt.urgent)
         try:
             return await _Delivery(attempt, hop, destination, self._sessions, self._connections).run()
         finally:
@@ -92,7 +94,7 @@ class Courier:
     async def _next_hop(self, attempt: Attempt) -> NextHop:
         config = self._config()
         route = route_for(attempt.destination, config.routes, config.relay)
-        require_tls = attempt.envelope.require_tls
+        require_tls = attempt.envelope.insists_on_tls
         return await next_hop(route, attempt.destination, require_tls, self._resolver, self._ourselves, self._shuffle)
 
 
@@ -109,13 +111,18 @@ class _Delivery:
     _asked: str = attrs.field(default="", init=False)
     _begun: bool = attrs.field(default=False, init=False)
     _lost: bool = attrs.field(default=False, init=False)
+    _ended: bool = attrs.field(default=False, init=False)
     _unreached: tuple[Hop, Reply] | None = attrs.field(default=None, init=False)
 
     async def run(self) -> Attempted:
         """Go from server to server until there is a word on the message, or no server left."""
         sender = await self._connections.take(self._hop.destination, self._attempt.destination)
-        if sender is not None and (outcomes := await self._ask(sender)):
-            return Attempted(outcomes)
+        if sender is not None:
+            outcomes = await self._ask(sender)
+            if self._ended:
+                self._deferred, self._asked, self._ended = (), "", False
+            elif outcomes:
+                return Attempted(outcomes)
         for host, address in self._hop.addresses():
             if host == self._asked:
                 continue
@@ -127,7 +134,7 @@ class _Delivery:
         assert self._unreached is not None  # there is at least one address
         hop, reply = self._unreached
         # What fails for a message's own demand says nothing about the others'.
-        hold = 0.0 if self._attempt.envelope.require_tls else self._destination.failed()
+        hold = 0.0 if self._attempt.envelope.insists_on_tls else self._destination.failed()
         return Attempted(_outcomes(self._attempt, reply, hop), hold)
 
     async def _open(self, host: str, address: str) -> Sender | None:
@@ -143,7 +150,7 @@ class _Delivery:
             outcomes = await self._submit(sender)
         finally:
             self._connections.give(self._hop.destination, sender)
-        if not self._lost:
+        if not (self._lost or self._ended):
             self._destination.did_well()
         if self._deferred or self._lost or not all(map(_another_may_know_better, outcomes)):
             return outcomes
@@ -161,7 +168,14 @@ class _Delivery:
                 outcomes += await sender.submit(some, self._content(), self._attempt.still_ours)
             except SendingFailed as failure:
                 outcomes += failure.outcomes
-                self._lost = self._begun and not isinstance(failure, TransactionRefused)
+                gone = not isinstance(failure, TransactionRefused)
+                self._lost |= gone and self._begun
+                self._ended = gone and not self._begun
+            except (StorageFailed, StorageFull):
+                if not outcomes:
+                    raise
+                # What the first transactions have achieved stands; the message cannot be read for the others now.
+                return outcomes + tuple(Outcome(recipient, LOCAL_ERROR) for recipient in envelope.recipients[start:])
         return outcomes
 
     async def _content(self) -> AsyncIterator[bytes]:

@@ -25,8 +25,9 @@ _FIRST_HOLD, _LONGEST_HOLD = 60.0, 3600.0
 _MINUTE = 60.0
 #: Seconds one waits for a connection to come free; who comes when this many wait already does not.
 PATIENCE, _MOST_WAITING = 5.0, 50
-#: When to come again, where no time is known at which there will be room.
-_AGAIN = 2.0
+#: When to come again, where no time is known at which there will be room: not before, nor much later, nor more of them
+#: in a second. A thousand domains of one dead server would do nothing but come and go.
+_AGAIN, _LATEST, _AT_ONCE = 2.0, 60.0, 100
 #: So many destinations are remembered.
 _REMEMBERED = 10_000
 
@@ -43,6 +44,7 @@ class Destination:
     _sent: deque[float] = attrs.field(factory=deque, init=False)
     _held_until: float = attrs.field(default=0.0, init=False)
     _next_hold: float = attrs.field(default=_FIRST_HOLD, init=False)
+    _next_turn: float = attrs.field(default=0.0, init=False)
 
     @property
     def window(self) -> int:
@@ -54,22 +56,23 @@ class Destination:
         """Whether nobody is there."""
         return not (self._under_way or self._waiting)
 
-    def enter(self) -> Deferred[None]:
+    def enter(self, urgent: bool = False) -> Deferred[None]:
         """Fires when an attempt may begin, at once or soon.
 
+        @param urgent: whether it may although the destination is held.
         @return: fails with L{DestinationBusy}, and nothing has begun then. May be cancelled.
         """
-        again = max(self._hold_left(), self._minute_left())
+        again = max(0.0 if urgent else self._hold_left(), self._minute_left())
         if again > 0:
             return fail(DestinationBusy(again))
         if self._under_way < self.window:
             self._begin()
             return succeed(None)
         if len(self._waiting) >= _MOST_WAITING:
-            return fail(DestinationBusy(_AGAIN))
+            return fail(DestinationBusy(self._again()))
         waiting: Deferred[None] = Deferred(self._waiting.remove)
         self._waiting.append(waiting)
-        return waiting.addTimeout(PATIENCE, self._clock, lambda *_: Failure(DestinationBusy(_AGAIN)))
+        return waiting.addTimeout(PATIENCE, self._clock, lambda *_: Failure(DestinationBusy(self._again())))
 
     def leave(self) -> None:
         """The attempt is over."""
@@ -101,6 +104,12 @@ class Destination:
             self._held_until = self._clock.seconds() + self._next_hold
             self._next_hold = min(2 * self._next_hold, _LONGEST_HOLD)
         return self._hold_left()
+
+    def _again(self) -> float:
+        """In how many seconds one more is to come again."""
+        now = self._clock.seconds()
+        self._next_turn = min(max(self._next_turn + 1 / _AT_ONCE, now + _AGAIN), now + _LATEST)
+        return self._next_turn - now
 
     def _begin(self) -> None:
         self._under_way += 1

@@ -49,6 +49,7 @@ class Sessions:
 
     @param config: the configuration, now.
     @param in_thread: calls something that takes its time, and gives a Deferred of its result.
+    @param logged: whether the log gets every command and reply.
     """
 
     _log = Logger()
@@ -59,7 +60,9 @@ class Sessions:
         clock: IReactorTime,
         endpoint: Endpoint,
         in_thread: Callable[..., Deferred[Any]],
+        logged: bool = False,
     ) -> None:
+        self._logged = logged
         self._config = config
         self._clock = clock
         self._endpoint = endpoint
@@ -89,8 +92,16 @@ class Sessions:
         config = self._config()
         place, port = (route.socket, 0) if route.socket else (address, route.port)
         at = self._endpoint(place, port, config.relay.connect_time)
-        name = config.hostname
-        return await open_session(at, self._clock, name, tls=tls, login=login, host=host, lmtp=route.lmtp)
+        return await open_session(
+            at,
+            self._clock,
+            config.hostname,
+            tls=tls,
+            login=login,
+            host=host,
+            lmtp=route.lmtp,
+            logged=self._logged,
+        )
 
     async def _tls(self, demand: str, name: str) -> ClientTLS:
         authorities = self._config().relay.authorities

@@ -1,7 +1,8 @@
 """How many sessions there may be: in total, and of one client network.
 
 A network is an IPv4 address or an IPv6 /64, which is what one client commands. Peers on this machine count in total
-only: all local users, and what forwards to us from here, share one address.
+only: all local users, and what forwards to us from here, share one address. Where the system tells which user it is, on
+the local socket, each user counts as a network: none can take all there is.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Admission:
         """See L{Admits}."""
         if self._total >= limits.sessions:
             return TOO_MANY_SESSIONS
-        if not peer.local:
+        if is_counted(peer):
             if self._networks[peer.network] >= limits.sessions_per_network:
                 return TOO_MANY_OF_YOURS
             self._networks[peer.network] += 1
@@ -53,7 +54,12 @@ class Admission:
     def leave(self, peer: Peer) -> None:
         """See L{Admits}."""
         self._total -= 1
-        if not peer.local:
+        if is_counted(peer):
             self._networks[peer.network] -= 1
             if not self._networks[peer.network]:
                 del self._networks[peer.network]
+
+
+def is_counted(peer: Peer) -> bool:
+    """Whether a peer's network has a number of its own."""
+    return peer.user is not None or not peer.local

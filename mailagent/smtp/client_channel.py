@@ -58,13 +58,17 @@ class ClientChannel(Protocol):
     @param clock: counts the time-outs.
     @param greeting_timeout: seconds, from the moment the connection stands.
     @param watch: is told of every wait, without anything secret.
+    @param logged: whether the log gets every command and reply.
     """
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, greeting_timeout: float, watch: Watch = unwatched) -> None:
+    def __init__(
+        self, clock: IReactorTime, greeting_timeout: float, watch: Watch = unwatched, *, logged: bool = True
+    ) -> None:
         self._clock = clock
         self._watch = watch
+        self._logged = logged
         self._greeting_timeout = greeting_timeout
         self._reader = ReplyReader()
         self._owed = 0  # replies that the server has yet to give
@@ -170,7 +174,8 @@ class ClientChannel(Protocol):
         for line in lines:
             if not line.isprintable():
                 raise ValueError(f"{told or line!r} is no command line")
-            COMMAND_SENT(self._log, command=told or line)
+            if self._logged:
+                COMMAND_SENT(self._log, command=told or line)
         self._owed += len(lines)
         self._wire.write(b"".join(line.encode("utf-8") + b"\r\n" for line in lines))
 
@@ -271,7 +276,7 @@ class ClientChannel(Protocol):
     def _answer(self, replies: Sequence[Reply], stray: ProtocolError | None = None) -> None:
         """Take up replies, of which those that are owed count whatever comes behind them: C{stray}, or more."""
         due, surplus = replies[: self._owed], replies[self._owed :]
-        for reply in due:
+        for reply in due if self._logged else ():
             REPLY_RECEIVED(self._log, reply=str(reply) if reply.code != CHALLENGE else f"{CHALLENGE} (a challenge)")
         self._owed -= len(due)
         self._replies.extend(due)

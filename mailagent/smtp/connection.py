@@ -112,13 +112,16 @@ class Connection(smtp.ESMTP):
 
         @return: whether it is somebody else than before.
         """
-        peer = Peer.of(self.transport)
+        peer = self._peer_now()
         if peer == self.peer:
             return False
         self.peer = peer
         self._input = CommandBuffer(courtesy=peer.local)
         events.CONNECTED(self._log, peer=str(peer))
         return True
+
+    def _peer_now(self) -> Peer:
+        return Peer.of(self.transport)
 
     def _turned_away(self) -> bool:
         refusal = self.admit(self)

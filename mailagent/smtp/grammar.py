@@ -208,7 +208,12 @@ def _mailbox(path: str, reply: Reply) -> Address:
         raise SyntaxFault(reply)
     if domain.startswith("[") and not _is_literal(domain[1:-1]):
         raise SyntaxFault(reply)
-    return Address(_unquoted(local), domain)
+    address = Address(_unquoted(local), domain)
+    try:
+        _ = address.host  # whoever is to write to it, or to report to it, will need that
+    except ValueError:
+        raise SyntaxFault(reply) from None
+    return address
 
 
 def _unquoted(local: str) -> str:

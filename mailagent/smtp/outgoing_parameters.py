@@ -114,14 +114,14 @@ def _utf8(envelope: Envelope, extensions: Extensions) -> str:
 
 
 def _require_tls(envelope: Envelope, extensions: Extensions, verified: bool) -> str:
-    """RFC 8689 section 4.2."""
-    if not envelope.require_tls:
+    """RFC 8689 sections 4.2 and 5."""
+    if envelope.require_tls and verified and "REQUIRETLS" in extensions:
+        return " REQUIRETLS"
+    if not envelope.insists_on_tls:
         return ""
     if not verified:
         _refuse(550, "5.7.30", "the sender requires verified TLS, and there is none with this server")
-    if "REQUIRETLS" not in extensions:
-        _refuse(550, "5.7.30", "the sender requires TLS all the way, which the server does not promise")
-    return " REQUIRETLS"
+    _refuse(550, "5.7.30", "the sender requires TLS all the way, which the server does not promise")
 
 
 def _report(envelope: Envelope, extensions: Extensions) -> str:

@@ -17,10 +17,13 @@ class Peer:
     """The remote end: its IP C{address} in canonical text, and its C{port} or C{0}.
 
     C{address} is C{""} for a local socket, and C{"unknown"} for what has no IP address.
+
+    @ivar user: the number of the user at the other end of a local socket, where that is asked for.
     """
 
     address: str
     port: int
+    user: int | None = None
 
     @classmethod
     def of(cls, transport: Any) -> Peer:
@@ -48,7 +51,10 @@ class Peer:
 
     @property
     def network(self) -> str:
-        """What one client commands: an IPv4 address, or an IPv6 /64 in the form C{2001:db8::/64}."""
+        """What one client commands: an IPv4 address, or an IPv6 /64 in the form C{2001:db8::/64}; of users of this
+        machine whom the system names, each is one."""
+        if self.user is not None:
+            return f"user {self.user}"
         if ":" not in self.address:
             return self.address
         return str(ipaddress.ip_network((self.address.partition("%")[0], 64), strict=False))

@@ -46,6 +46,7 @@ async def open_session(
     *,
     host: str = "",
     lmtp: bool = False,
+    logged: bool = True,
 ) -> Sender:
     """Connect, and greet; with C{tls}, under TLS (see L{ClientTLS}); with C{login}, log in: under verified TLS, or on
     loopback.
@@ -54,6 +55,7 @@ async def open_session(
     @param watch: is told of every wait, the one for the connection included.
     @param host: the server's name, for the outcomes.
     @param lmtp: whether it is an LMTP server.
+    @param logged: whether the log gets every command and reply.
     @raise Unreachable: no connection.
     @raise GreetingRefused: the server does not want to talk.
     @raise NotSecure: no TLS, or not with the server that was meant.
@@ -62,7 +64,7 @@ async def open_session(
     @raise SendingFailed: the connection is lost, or a wait took too long, or the server does not speak the protocol.
     """
     timeouts = timeouts or Timeouts()
-    factory = Factory.forProtocol(lambda: ClientChannel(clock, timeouts.greeting, watch))
+    factory = Factory.forProtocol(lambda: ClientChannel(clock, timeouts.greeting, watch, logged=logged))
     factory.noisy = False
     if tls is not None and tls.implicit:
         endpoint = wrapClientTLS(tls.creator, endpoint)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 from twisted.internet.defer import maybeDeferred
 from twisted.mail import smtp
 from twisted.python.failure import Failure
@@ -71,8 +72,11 @@ class Session(SessionAuth, Transfer):
         if self._extended:
             protocol += ("S" if tls else "") + ("A" if self.login_name else "")
         name = self._helo_name.decode("ascii", "replace")
-        user = user_id(self.transport) if self.role.knows_users else None
-        return Client(self.peer.address, name, protocol, tls, self.login_name, user)
+        return Client(self.peer.address, name, protocol, tls, self.login_name, self.peer.user)
+
+    def _peer_now(self) -> Peer:
+        peer = super()._peer_now()
+        return attrs.evolve(peer, user=user_id(self.transport)) if self.role.knows_users else peer
 
     @property
     def _helo_pair(self) -> tuple[bytes | None, bytes]:

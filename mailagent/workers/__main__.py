@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from typing import Any
 
 from twisted.internet.protocol import Factory
@@ -30,6 +31,7 @@ def main(number: int, log_format: str, listeners: int) -> None:
 
     _begin_log(number, log_format)
     clock: Any = reactor
+    clock.seconds = time.monotonic  # as in the owner: the wall clock may be set
     worker = Worker(number, clock, Counts.of(COUNTS), range(LISTENERS, LISTENERS + listeners), _silence)
     # A terminal, or a supervisor of services, may signal all processes; for us, our owner decides.
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):

@@ -19,7 +19,7 @@ import attrs
 
 from mailagent.config import Limits
 from mailagent.envelope.reply import Reply
-from mailagent.smtp.admission import TOO_MANY_OF_YOURS, TOO_MANY_SESSIONS
+from mailagent.smtp.admission import TOO_MANY_OF_YOURS, TOO_MANY_SESSIONS, is_counted
 from mailagent.smtp.peer import Peer
 
 _KEY = 32
@@ -98,4 +98,4 @@ class SharedAdmission:
         self._counts.add(self._process, (0, *self._networks(peer)), -1)
 
     def _networks(self, peer: Peer) -> tuple[int, ...]:
-        return () if peer.local else self._counts.counters(peer.network)
+        return self._counts.counters(peer.network) if is_counted(peer) else ()

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from mailagent.cli.main import main
+from mailagent.queue import inspection
 from mailagent.queue.store import Store
 from tests.database.support import Database
 from tests.queue.support import deferred, message
@@ -188,6 +189,18 @@ def test_many_are_changed_in_several_transactions(site: Site) -> None:
     site.put("m1", *(f"r{number}@a.example" for number in range(250)))
     assert len(site.run("hold", "--domain", "a.example").stdout.splitlines()) == 250
     assert {row["state"] for row in site.json("list")} == {"held"}
+
+
+def test_the_server_can_write_while_what_is_meant_is_looked_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = inspection.numbers
+
+    def looking(*arguments: Any) -> list[int]:
+        site.put("m2", "b@b.example")
+        return numbers(*arguments)
+
+    site.put("m1", "a@a.example")
+    monkeypatch.setattr(inspection, "numbers", looking)
+    assert site.run("hold", "m1").exit_code == 0
 
 
 @pytest.mark.parametrize(

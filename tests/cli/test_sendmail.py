@@ -156,6 +156,13 @@ def test_what_cannot_be_sent_is_said_and_is_sent_to_nobody(
     assert (site.sent, site.left) == ([], [])
 
 
+def test_an_id_that_no_server_would_take_is_wrong_use_and_an_empty_one_is_none(site: Site) -> None:
+    assert [site.run("-V", id_, "ann").exit_code for id_ in ("x" * 101, "ö" * 17)] == [64, 64]
+    assert site.sent == []
+    assert site.envelope("-V", "", "ann").envelope_id is None
+    assert site.envelope("-V", "x" * 100, "ann").envelope_id == "x" * 100
+
+
 def test_a_wrong_configuration_has_a_status_of_its_own(site: Site) -> None:
     (site.directory / "mailagent.toml").write_text("nonsense = 1\n")
     assert site.run("ann").exit_code == 78

@@ -222,3 +222,21 @@ def test_a_full_database_is_told_as_such(tmp_path: Path) -> None:
             writer.call(lambda connection: connection.exec_driver_sql(row))
         writer.stop()
         assert database.rows("SELECT count(*) FROM chunks") == [0]
+
+
+def test_a_connection_that_cannot_be_given_back_ends_no_thread(
+    engine: sa.Engine, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = sa.Connection.close
+    failures = [OSError("no more")]
+
+    def closing(connection: sa.Connection) -> None:
+        close(connection)
+        if failures:
+            raise failures.pop()
+
+    monkeypatch.setattr(sa.Connection, "close", closing)
+    first = writer.run(note("a"))
+    assert writer.call(note("c")) == "c"
+    assert results(writer, first, writer.run(note("b"))) == ["a", "b"]
+    assert noted(engine) == ["a", "b", "c"]

@@ -291,3 +291,34 @@ def test_a_catch_all_leads_outside_by_the_name_that_was_asked_for() -> None:
     assert to("Whoever@own.example", OUTSIDE) == [
         "all@elsewhere.example by Whoever@own.example, postmaster@own.example hears of it"
     ]
+
+
+HANDED_OVER = whitelist("""
+hostname = "mx.mailagent.example"
+mailboxes = { path = "/mail" }
+whitelist.hosts = ["a.example", "bücher.example"]
+whitelist.users = ["ann", "bob"]
+whitelist.aliases.sales = ["ann", "ann@a.example"]
+
+[hosts."own.example"]
+users = ["cy"]
+
+[routes]
+"bücher.example" = { to = "lmtp:127.0.0.1:24" }
+"own.example" = { to = "lmtp:unix:/run/lmtp" }
+"a.example" = { to = "smtp:127.0.0.1:25" }
+"*" = { to = "lmtp:127.0.0.1:26" }
+""")
+
+
+def test_the_users_of_a_host_with_a_route_of_its_own_by_lmtp_are_handed_over() -> None:
+    handed_over = "ann@xn--bcher-kva.example by ann@xn--bcher-kva.example, postmaster@xn--bcher-kva.example hears of it"
+    assert to("Ann+tag@Bücher.example", HANDED_OVER) == [handed_over]
+    assert to("sales@xn--bcher-kva.example", HANDED_OVER)[0] == handed_over
+    assert to("ann@a.example", HANDED_OVER) == ["ann@a.example /mail/ann"]
+    with pytest.raises(NoSuchUser):
+        to("nobody@bücher.example", HANDED_OVER)
+
+
+def test_a_host_that_is_handed_over_needs_no_mailboxes() -> None:
+    assert [each.path for each in HANDED_OVER.mailboxes()] == ["/mail/ann", "/mail/bob"]

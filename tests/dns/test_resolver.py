@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from traceback import walk_tb
 from typing import Any
 
 import pytest
@@ -146,3 +147,15 @@ def test_it_asks_a_real_server() -> None:
         assert result(resolver.mx("example.org")) == (MX(5, "mx.example.org"),)
         with pytest.raises(NoSuchDomain):
             result(resolver.mx("example.net"))
+
+
+@pytest.mark.parametrize("ask", [lambda resolver: resolver.mx("a"), lambda resolver: resolver.addresses("a")])
+def test_an_error_that_is_remembered_does_not_grow(ask: Callable[[Resolver], Any]) -> None:
+    error = NoSuchDomain("none")
+    names = Names({("a", kind): Answer(error=error, seconds=60) for kind in ("MX", "A", "AAAA")})
+    depths = []
+    for _ in range(3):
+        with pytest.raises(NoSuchDomain):
+            names.look_up(ask)
+        depths.append(len(list(walk_tb(error.__traceback__))))
+    assert depths[0] == depths[2]

@@ -17,6 +17,7 @@ from mailagent.envelope.address import Address, canonical_domain
         ("XN--BCHER-KVA.example", "xn--bcher-kva.example"),
         ("bu\u0308cher\u3002example", "xn--bcher-kva.example"),
         ("straße.example", "xn--strae-oqa.example"),
+        ("XN--I-7IQ.ws", "xn--i-7iq.ws"),  # no A-label by IDNA 2008, and yet a domain
         ("[IPv6:2001:DB8::1]", "[ipv6:2001:db8::1]"),
         ("", ""),
     ],
@@ -25,7 +26,7 @@ def test_two_spellings_of_a_domain_have_one_canonical_form(domain: str, canonica
     assert canonical_domain(domain) == canonical
 
 
-@pytest.mark.parametrize("domain", ["xn--a", "ä..b", "ä b", "\udcff", "ä" * 100, "a" * 256, "[" * 256])
+@pytest.mark.parametrize("domain", ["ä..b", "ä b", "\udcff", "ä" * 100, "a" * 256, "[" * 256])
 def test_what_idna_cannot_read_is_no_domain(domain: str) -> None:
     with pytest.raises(ValueError, match="domain"):
         canonical_domain(domain)
@@ -85,4 +86,4 @@ def test_the_domain_is_kept_as_written_and_the_host_is_canonical() -> None:
 
 def test_an_address_whose_domain_is_none_has_no_host() -> None:
     with pytest.raises(ValueError, match="not a domain name"):
-        _ = Address("ann", "xn--a").host
+        _ = Address("ann", "ä..b").host

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -37,3 +38,11 @@ def server(start_server: StartServer) -> Iterator[Server]:
     running.wait_for("listening")
     yield running
     running.stop()
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A directory that everybody may enter, which pytest's own are not where it runs as root."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import email
 import re
+from email.message import Message
 from pathlib import Path
 
 _TRACE = re.compile(
@@ -11,6 +13,7 @@ _TRACE = re.compile(
     rb"(?:X-Original-To: [^\n]+\n)?"
     rb"Received: [^\n]+\n(?:[ \t][^\n]+\n)*"
 )
+_RECEIVED = re.compile(rb"Received: [^\n]+\n(?:[ \t][^\n]+\n)*")
 _ENVELOPE = re.compile(rb"From: [^\n]+\nTo: [^\n]+\n(?:\t[^\n]+\n)*Date: [^\n]+\nMessage-ID: <[^\n]+>\n\n")
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
 
@@ -74,6 +77,13 @@ def as_sent(message: bytes) -> bytes:
     return message[found.end() :]
 
 
+def as_received(message: bytes) -> bytes:
+    """A message without its uppermost trace field, that of the last server, which must be there."""
+    found = _RECEIVED.match(message)
+    assert found, message[:500]
+    return message[found.end() :]
+
+
 def content(message: bytes, sent: bytes) -> bytes:
     """A delivered message's content, without our trace fields and, if C{sent} began with no header field,
     without the header made from the envelope."""
@@ -83,3 +93,17 @@ def content(message: bytes, sent: bytes) -> bytes:
     made = _ENVELOPE.match(rest)
     assert made, rest[:500]
     return rest[made.end() :]
+
+
+def reported(message: bytes) -> dict[str, str]:
+    """What a report (RFC 3464) says of its only recipient."""
+    report = email.message_from_bytes(message)
+    assert report["Return-Path"] == "<>"
+    assert (report.get_content_type(), report.get_param("report-type")) == ("multipart/report", "delivery-status")
+    parts: list[Message] = report.get_payload()  # type: ignore[assignment]
+    _, status, returned = parts
+    assert status.get_content_type() == "message/delivery-status"
+    assert returned.get_content_type() in ("text/rfc822-headers", "message/rfc822")
+    fields: list[Message] = status.get_payload()  # type: ignore[assignment]
+    _, recipient = fields
+    return dict(recipient.items())

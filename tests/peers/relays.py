@@ -18,7 +18,7 @@ from pathlib import Path
 import attrs
 
 from tests import programs
-from tests.peers.server import DEADLINE, Server, free_port
+from tests.peers.server import DEADLINE, Server, await_listener, free_port
 
 SENDER = "ann@example.org"
 RECIPIENT = "user1@hostmeister.de"
@@ -85,6 +85,7 @@ untrusted_set_sender = *
 acl_not_smtp = accept
 log_selector = +pipelining +tls_cipher
 {user}
+{more}
 
 begin routers
 all:
@@ -129,12 +130,13 @@ class Account:
     ca: str
 
 
-def submit(port: int, messages: Iterable[bytes], sender: str = SENDER, *options: str) -> None:
+def submit(port: int, messages: Iterable[bytes], sender: str = SENDER, *options: str, notify: str = "") -> None:
     """Hand messages over to a relay."""
+    wishes = [notify] if notify else []
     with smtplib.SMTP("127.0.0.1", port, timeout=DEADLINE) as client:
         for message in messages:
             octets = message.replace(b"\n", b"\r\n")
-            assert client.sendmail(sender, [RECIPIENT], octets, ["BODY=8BITMIME", *options]) == {}
+            assert client.sendmail(sender, [RECIPIENT], octets, ["BODY=8BITMIME", *options], wishes) == {}
 
 
 @attrs.frozen
@@ -149,8 +151,13 @@ class Postfix:
     port: int
 
     @classmethod
-    def start(cls, home: Path, port: int, account: Account | None = None) -> Postfix:
-        """Start one below C{home}, which relays to C{port}."""
+    def start(
+        cls, home: Path, port: int, account: Account | None = None, *, main: str = "", master: str = ""
+    ) -> Postfix:
+        """Start one below C{home}, which relays to C{port}.
+
+        @param main: more settings; C{master}: more services, with C{{own_port}} for the port of the first.
+        """
         if os.geteuid() != 0:
             programs.absent("right to start Postfix, which is root's alone")
         if account and not any(Path("/usr/lib").glob("*/sasl2/libplain.so*")):
@@ -161,8 +168,8 @@ class Postfix:
         own_port = free_port()
         login = _MAIN_CF_LOGIN.format(account=account, port=port) if account else ""
         security = "secure" if account else "encrypt"
-        (home / "etc/main.cf").write_text(_MAIN_CF.format(home=home, port=port, security=security) + login)
-        (home / "etc/master.cf").write_text(_MASTER_CF.format(own_port=own_port))
+        (home / "etc/main.cf").write_text(_MAIN_CF.format(home=home, port=port, security=security) + login + main)
+        (home / "etc/master.cf").write_text((_MASTER_CF + master).format(own_port=own_port))
         command = [programs.path("postfix"), "-c", str(home / "etc")]
         process = Server([*command, "start-fg"], home)
         process.wait_for_output("daemon started")
@@ -185,8 +192,8 @@ class Exim:
     spool: Path
 
     @classmethod
-    def configure(cls, home: Path, port: int, chunking: bool, account: Account | None = None) -> Exim:
-        """Make one below C{home}, which relays to C{port}, by BDAT or by DATA."""
+    def configure(cls, home: Path, port: int, chunking: bool, account: Account | None = None, more: str = "") -> Exim:
+        """Make one below C{home}, which relays to C{port}, by BDAT or by DATA. C{more}: further settings."""
         try:
             owner = pwd.getpwnam("Debian-exim").pw_name
         except KeyError:
@@ -201,7 +208,7 @@ class Exim:
         login = _EXIM_CONF_LOGIN.format(account=account) if account else ""
         values = {"home": home, "port": port, "program": program, "user": user, "chunking": "*" if chunking else ""}
         host = "localhost byname" if account else "127.0.0.1"  # the certificate's name
-        (home / "exim.conf").write_text(_EXIM_CONF.format(**values, host=host, login=login))
+        (home / "exim.conf").write_text(_EXIM_CONF.format(**values, host=host, login=login, more=more))
         return cls([program, "-C", str(home / "exim.conf")], spool)
 
     def relay(self, messages: Iterable[bytes], deadline: float, sender: str = SENDER) -> list[str]:
@@ -211,6 +218,13 @@ class Exim:
         self._run(["-odq", "-bS"], batch, deadline)
         self._run(["-qq"], b"", deadline)
         return (self.spool / "mainlog").read_text().splitlines()
+
+    def listen(self, home: Path) -> tuple[Server, int]:
+        """Have it take mail: its process, and the port."""
+        port = free_port()
+        process = Server([*self.command, "-bdf", "-oX", f"127.0.0.1.{port}"], home)
+        await_listener("127.0.0.1", port, lambda: process.lives)
+        return process, port
 
     def _run(self, options: list[str], octets: bytes, deadline: float) -> None:
         done = subprocess.run(

@@ -38,6 +38,15 @@ def free_port(host: str = "127.0.0.1") -> int:
         return port
 
 
+def await_listener(address: str, port: int, lives: Callable[[], bool]) -> None:
+    """Return as soon as somebody listens there; C{lives} must be true until then."""
+    while True:
+        assert lives()
+        with socket.socket() as probe:
+            if probe.connect_ex((address, port)) == 0:
+                return
+
+
 class Server:
     """The process that C{command} starts, and what it says.
 
@@ -90,6 +99,11 @@ class Server:
         return "".join(self._output)
 
     @property
+    def lines(self) -> list[str]:
+        """The same, line by line."""
+        return self._output
+
+    @property
     def errors(self) -> str:
         """What it has written to standard error."""
         return "".join(self._errors)
@@ -101,12 +115,12 @@ class Server:
 
     def wait_for(self, name: str, deadline: float = DEADLINE) -> LogEvent:
         """The first event of this name, as soon as it is there."""
-        self._wait_until(lambda: bool(self.events(name)), f"event {name!r}", deadline)
+        self.wait_until(lambda: bool(self.events(name)), f"event {name!r}", deadline)
         return self.events(name)[0]
 
     def wait_for_error(self, words: str) -> None:
         """Return as soon as it has written C{words} to standard error."""
-        self._wait_until(lambda: words in self.errors, f"{words!r} on standard error")
+        self.wait_until(lambda: words in self.errors, f"{words!r} on standard error")
 
     def wait_for_output(self, words: str, times: int = 1, deadline: float = DEADLINE) -> None:
         """Return as soon as so many lines with C{words} have come on standard output."""
@@ -118,12 +132,18 @@ class Server:
             read = len(self._output)
             return found >= times
 
-        self._wait_until(happened, f"{words!r} on standard output, {times} times", deadline)
+        self.wait_until(happened, f"{words!r} on standard output, {times} times", deadline)
 
-    def _wait_until(self, happened: Callable[[], bool], what: str, deadline: float = DEADLINE) -> None:
+    def wait_until(self, happened: Callable[[], bool], what: str, deadline: float = DEADLINE) -> None:
+        """Return as soon as something has C{happened}, which is asked after each line that it writes."""
         with self._changed:
             self._changed.wait_for(lambda: happened() or self._ended(), deadline)
         assert happened(), f"no {what}; exit {self._process.poll()}\n{self.output}\n{self.errors}"
+
+    @property
+    def lives(self) -> bool:
+        """Whether it has not ended."""
+        return not self._ended()
 
     def _ended(self) -> bool:
         return self._process.poll() is not None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,14 +23,6 @@ LONG = 250.0
 SHORT_AND_LONG = pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.torture)])
 
 _RELAY_TRACE = re.compile(rb"Received: [^\n]+\n(?:[ \t][^\n]+\n)*")
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """A directory that everybody may enter."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
 
 
 @pytest.fixture

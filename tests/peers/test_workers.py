@@ -18,7 +18,7 @@ import pytest
 
 from tests.peers.conftest import StartServer
 from tests.peers.mail import new
-from tests.peers.server import DEADLINE, LogEvent, Server, free_port
+from tests.peers.server import DEADLINE, TWISTD, LogEvent, Server, free_port
 from tests.peers.test_kill import ENOUGH, Load, marker_of, text
 
 CONFIGURATION = """
@@ -36,7 +36,7 @@ proxies = ["127.0.0.1"]
 USER1 = "user1@hostmeister.de"
 
 
-def configure(directory: Path, users: str = '["user1"]') -> None:
+def configure(directory: Path, users: str = '["user1", "user2"]') -> None:
     (directory / "mailagent.toml").write_text(CONFIGURATION.format(users=users, nobody=free_port()))
 
 
@@ -48,6 +48,20 @@ def server(start_server: StartServer, tmp_path: Path) -> Iterator[Server]:
     running.wait_for_output('"worker_started"', 2)
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The same for several tests. Its configuration is in the directory that its mailboxes are in."""
+    directory = tmp_path_factory.mktemp("shared")
+    configure(directory)
+    running = Server([str(TWISTD), "-n", "--pidfile=", "mailagent", "--log-format", "json"], directory)
+    try:
+        running.wait_for_output('"worker_started"', 2)
+        yield running
+        running.stop()
+    finally:
+        running.end()
 
 
 def workers(server: Server) -> dict[int, int]:
@@ -84,17 +98,17 @@ def ended(server: Server, pid: int) -> LogEvent:
     return event
 
 
-def test_mail_is_stored_and_queued(server: Server) -> None:
+def test_mail_is_stored_and_queued(shared: Server) -> None:
     large = text(4)
-    with connect(server) as client:
-        assert client.sendmail("ann@example.org", [USER1, "bob@elsewhere.example"], large) == {}
+    with connect(shared) as client:
+        assert client.sendmail("ann@example.org", ["user2@hostmeister.de", "bob@elsewhere.example"], large) == {}
         assert client.sendmail("ann@example.org", ["cat@other.example"], "Subject: x\n\nhi\n") == {}
-    (stored,) = new(server.mailboxes / "user1")
+    (stored,) = new(shared.mailboxes / "user2")
     assert marker_of(stored) == 4
-    server.wait_for_output('"destination_held"', 2)
-    held = server.events("destination_held")
+    shared.wait_for_output('"destination_held"', 2)
+    held = shared.events("destination_held")
     assert {event["destination"] for event in held} == {"elsewhere.example", "other.example"}
-    assert {event["worker"] for event in server.events("message_stored")} <= {1, 2}
+    assert {event["worker"] for event in shared.events("message_stored")} <= {1, 2}
     assert not any("worker" in event for event in held), "the queue is the owner's"
 
 
@@ -140,32 +154,32 @@ def test_a_worker_that_hangs_is_killed_and_replaced(tmp_path: Path) -> None:
         server.end()
 
 
-def test_a_network_is_counted_over_all_workers_and_forgotten_with_one_that_ends(server: Server) -> None:
+def test_a_network_is_counted_over_all_workers_and_forgotten_with_one_that_ends(shared: Server) -> None:
     with ExitStack() as open_until_then:
         for _ in range(3):
-            assert banner(open_until_then.enter_context(proxied(server, "192.0.2.1"))).startswith(b"220")
-        with proxied(server, "192.0.2.1") as refused, proxied(server, "192.0.2.2") as another:
+            assert banner(open_until_then.enter_context(proxied(shared, "192.0.2.1"))).startswith(b"220")
+        with proxied(shared, "192.0.2.1") as refused, proxied(shared, "192.0.2.2") as another:
             assert banner(refused) == b"421 4.7.0"
             assert banner(another).startswith(b"220")
-        before = workers(server).values()
+        before = workers(shared).values()
         for pid in before:
             os.kill(pid, signal.SIGKILL)
         for pid in before:
-            ended(server, pid)
-        with proxied(server, "192.0.2.1") as welcome:
+            ended(shared, pid)
+        with proxied(shared, "192.0.2.1") as welcome:
             assert banner(welcome).startswith(b"220")
 
 
-def test_a_changed_configuration_is_taken_up_by_all(server: Server, tmp_path: Path) -> None:
+def test_a_changed_configuration_is_taken_up_by_all(shared: Server) -> None:
     with ExitStack() as sessions:
-        clients = [sessions.enter_context(connect(server)) for _ in range(6)]
+        clients = [sessions.enter_context(connect(shared)) for _ in range(6)]
         assert {client.sendmail("ann@example.org", [USER1], "Subject: x\n\nhi\n") == {} for client in clients} == {True}
-        configure(tmp_path, '["user1", "zed"]')
-        server.signal(signal.SIGHUP)
-        assert "whitelist.users" in server.wait_for("reloaded")["changed"]
+        configure(shared.mailboxes.parent, '["user1", "user2", "zed"]')
+        shared.signal(signal.SIGHUP)
+        assert "whitelist.users" in shared.wait_for("reloaded")["changed"]
         for client in clients:
             client.sendmail("ann@example.org", ["zed@hostmeister.de"], "Subject: x\n\nhi\n")
-    assert len(new(server.mailboxes / "zed")) == 6
+    assert len(new(shared.mailboxes / "zed")) == 6
 
 
 def test_a_stop_lets_transactions_finish_and_a_second_signal_does_not(server: Server) -> None:

@@ -71,6 +71,7 @@ class Site:
     """See the module.
 
     @ivar away: the database cannot be reached.
+    @ivar wrong: by how many seconds somebody has set the clock forward.
     @ivar open: attempts that were left open by L{left_open}, each with what ends it.
     """
 
@@ -82,6 +83,7 @@ class Site:
         self.courier = ScriptedCourier()
         self.store = Store("here", "mx.example.org")
         self.away = False
+        self.wrong = 0.0
         self.events: list[LogEvent] = []
         self.open: list[tuple[Attempt, Deferred[Attempted]]] = []
         reader = Reader(database.reading, self._in_thread)
@@ -92,6 +94,7 @@ class Site:
             courier=self.courier,
             content=partial(reading, reader, self.store),
             clock=self.clock,
+            seconds=lambda: self.clock.seconds() + self.wrong,
             settings=lambda: self.settings,
             hostname="mx.example.org",
             random=Random(1),
@@ -106,7 +109,7 @@ class Site:
 
     def enqueue(self, *messages: QueuedMessage, body: bytes = b"Subject: hello\n\nbody\n") -> None:
         """As another process does it: nobody wakes the scheduler."""
-        self.database.write(self.store.insert, messages, body, self.clock.seconds())
+        self.database.write(self.store.insert, messages, body, self.clock.seconds() + self.wrong)
 
     def start(self) -> None:
         self.scheduler.start()

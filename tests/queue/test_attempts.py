@@ -12,6 +12,7 @@ from mailagent.envelope.notify import Notify
 from mailagent.envelope.outcome import Outcome
 from mailagent.interfaces import Attempt, Attempted, DestinationBusy, LeaseLost, StorageFailed
 from mailagent.queue import reporter
+from mailagent.queue.store_claim import SMALL
 from tests.database.support import Database
 from tests.queue.site import Answer, Site, all_told, raising, running
 from tests.queue.support import HOP, LATER, NEVER, STORED, message, result
@@ -91,7 +92,9 @@ def test_the_header_goes_back_with_a_failure(site: Site) -> None:
 
 def test_a_message_whose_content_is_lost_is_reported_all_the_same(site: Site) -> None:
     hold_reports(site)
-    send(site, site.left_open)
+    site.courier.script["there.example"] = site.left_open
+    site.enqueue(message("m1", str(BOB)), body=b"Subject: hello\n\n" + b"x" * SMALL)  # so that it is read only then
+    site.scheduler.wake()
     site.database.execute("UPDATE messages SET body = NULL")
     site.close(NEVER)
     assert b"\n\nReceived: here\n\n--" in report(site)

@@ -54,7 +54,15 @@ def test_retry_makes_it_due_now_also_where_the_destination_is_held(database: Dat
     database.write(store.hold_destination, "a.example", NOW + 9000, "dead")
     assert database.write(store.claim, LATER, 10) == []
     assert do(database, "retry") == [("a@a.example", "due now")]
-    assert len(database.write(store.claim, LATER, 10)) == 1
+    (item,) = database.write(store.claim, LATER, 10)
+    assert item.urgent
+
+
+def test_what_comes_after_the_next_failure_is_not_urgent_any_more(database: Database, store: Store) -> None:
+    put(database, store, message("m1", "a@a.example"))
+    do(database, "retry")
+    database.write(store.hold_destination, "a.example", NOW, "dead")
+    assert [item.urgent for item in database.write(store.claim, LATER, 10)] == [False]
 
 
 def test_what_is_held_is_not_tried_until_it_is_released(database: Database, store: Store) -> None:

@@ -44,9 +44,13 @@ def settled(reply: Reply) -> Settlement:
 
 
 def reports(
-    reply: Reply, returned: str | None = None, report_to: Address | None = ANN, content: object = content
+    reply: Reply,
+    returned: str | None = None,
+    report_to: Address | None = ANN,
+    content: object = content,
+    message: StoredMessage | None = None,
 ) -> list[tuple[QueuedMessage, bytes]]:
-    message = attrs.evolve(MESSAGE, envelope=Envelope(ANN, (), returned=returned), report_to=report_to)
+    message = message or attrs.evolve(MESSAGE, envelope=Envelope(ANN, (), returned=returned), report_to=report_to)
     reporter = Reporter(content, "mx.example.org", lambda: NOW + 5, Random(1))  # type: ignore[arg-type]
     return result(Deferred.fromCoroutine(reporter.reports(message, [settled(reply)], NOW, 1000.0)))
 
@@ -81,3 +85,11 @@ def test_each_report_has_its_own_id() -> None:
     [(message, octets)] = reports(NEVER)
     assert len(message.id) == 17
     assert f"Message-ID: <{message.id}@mx.example.org>\n".encode() in octets
+
+
+def test_of_a_message_that_wanted_tls_the_content_does_not_come_back() -> None:
+    envelope = Envelope(ANN, (), returned="FULL", require_tls=True)
+    [(report, octets)] = reports(NEVER, message=attrs.evolve(MESSAGE, envelope=envelope))
+    assert b"the body" not in octets
+    assert b"Subject: hello" in octets
+    assert report.envelope.require_tls

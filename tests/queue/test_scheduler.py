@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from mailagent.queue import reporter
+from mailagent.queue.items import QueuedItem
 from mailagent.queue.lanes import FIRST
-from mailagent.queue.scheduler import ADOPT, HEARTBEAT, POLL, SOME, SWEEP
+from mailagent.queue.scheduler import ADOPT, CLAIMED, HEARTBEAT, POLL, SOME, SWEEP
+from mailagent.queue.store import Store
 from tests.database.support import Database
 from tests.queue.site import Site, all_told, running
 from tests.queue.support import LATER, NEVER, STORED, message
@@ -94,6 +98,22 @@ def test_no_more_are_on_their_way_than_the_settings_say(database: Database) -> N
         assert len(site.open) == 3
 
 
+def test_a_claim_takes_no_more_than_the_rest_can_wait_for(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    claims: list[int] = []
+    claim = Store.claim
+
+    def counted(self: Store, *given: Any, **named: Any) -> list[QueuedItem]:
+        found = claim(self, *given, **named)
+        claims.append(len(found))
+        return found
+
+    monkeypatch.setattr(Store, "claim", counted)
+    with running(database) as site:
+        site.enqueue(*(message(f"m{number}", f"bob@there{number}.example") for number in range(CLAIMED + 10)))
+        site.scheduler.wake()
+    assert (sum(claims), max(claims)) == (CLAIMED + 10, CLAIMED)
+
+
 def test_a_message_with_very_many_recipients_takes_no_more_room(database: Database) -> None:
     with running(database, deliveries=1) as site:
         site.courier.otherwise = site.left_open
@@ -139,7 +159,7 @@ def test_after_a_hold_one_message_is_tried_alone(site: Site) -> None:
 
 
 def test_what_has_waited_too_long_is_given_up_wherever_it_waits(database: Database) -> None:
-    with running(database, give_up=DAY) as site:
+    with running(database, give_up=DAY, retry_most=30 * DAY) as site:
         site.courier.script["dead.example"] = all_told(LATER, hold=30 * DAY)
         site.enqueue(*(message(f"m{number}", "bob@dead.example") for number in range(3)))
         site.scheduler.wake()
@@ -152,11 +172,28 @@ def test_what_has_waited_too_long_is_given_up_wherever_it_waits(database: Databa
 
 
 def test_more_than_is_taken_up_at_once_is_given_up_all_the_same(database: Database) -> None:
-    with running(database, give_up=HOUR) as site:
+    with running(database, give_up=HOUR, retry_most=DAY) as site:
         site.courier.script["dead.example"] = all_told(LATER, hold=DAY)
         site.enqueue(*(message(f"m{number}", "bob@dead.example") for number in range(2 * SOME + 1)))
         site.after(HOUR + SWEEP, HOUR)
         assert site.states()[: 2 * SOME + 1] == ["expired"] * (2 * SOME + 1)
+
+
+def test_what_a_defect_keeps_from_being_given_up_is_not_taken_up_without_end(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(reporter, "compose", broken)
+    with running(database, give_up=HOUR) as site:
+        site.courier.otherwise = all_told(LATER, hold=DAY)
+        site.enqueue(message("m1", "bob@dead.example"))
+        site.after(HOUR - 60)
+        assert not site.logged("error")
+        site.after(2 * SWEEP)
+        assert 0 < len(site.logged("error")) <= 6
+        assert (site.states(), site.leased()) == (["queued"], 0)
 
 
 def test_of_a_delay_the_sender_hears_once(site: Site) -> None:
@@ -334,3 +371,16 @@ def test_a_stop_while_the_database_is_away_ends_in_time(site: Site) -> None:
     assert not stopped.called
     site.after(1)
     assert stopped.called
+
+
+def test_what_was_delivered_when_the_database_went_is_written_down_at_the_stop(site: Site) -> None:
+    site.courier.otherwise = site.left_open
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    site.away = True
+    site.close()
+    stopped = site.scheduler.stop(0.5)
+    site.away = False  # between two tries
+    site.clock.advance(0.5)
+    assert stopped.called
+    assert (site.states(), site.leased()) == (["delivered"], 0)

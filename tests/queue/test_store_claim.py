@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -29,6 +31,16 @@ def test_the_destination_that_has_waited_longest_comes_first(database: Database,
     fill(database, store, 1, "late.example", NOW + 2, "l")
     fill(database, store, 1, "early.example", NOW + 1, "e")
     assert [item.destination for item in database.write(store.claim, NOW + 9, 1)] == ["early.example"]
+
+
+def test_what_has_just_come_does_not_wait_for_all_that_came_before(database: Database, store: Store) -> None:
+    for index in range(9):
+        fill(database, store, 1, f"dead{index}.example", NOW + index, f"d{index}")
+    fill(database, store, 1, "living.example", NOW + 10, "l")
+    items = [item for _ in range(2) for item in database.write(store.claim, NOW + 20, 1)]
+    assert [item.destination for item in items] == ["dead0.example", "living.example"]
+    items = database.write(store.claim, NOW + 20, 2)
+    assert [item.destination for item in items] == ["dead1.example", "dead8.example"]
 
 
 def test_a_destination_gets_no_more_than_its_window(database: Database, store: Store) -> None:
@@ -152,6 +164,46 @@ def test_a_row_that_cannot_be_read_is_set_aside_and_stops_nothing(database: Data
     assert [event["event"] for event in events] == [RECIPIENT_QUARANTINED.name]
     assert database.read(store.read_piece, "m1", 0) == b"body"
     assert database.read(store.next_ready) is None
+
+
+def damage(database: Database, harm: str) -> None:
+    """Do what no client of the database is let do."""
+    file = database.engine.url.database
+    assert file is not None
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(harm)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "UPDATE recipients SET message_id = CAST(x'ff' AS TEXT) WHERE message_id = 'm1'",
+        "UPDATE recipients SET message_id = x'ff' WHERE message_id = 'm1'",
+        "UPDATE recipients SET destination = CAST(x'ff' AS TEXT) WHERE message_id = 'm1'",
+        "UPDATE recipients SET destination = x'ff' WHERE message_id = 'm1'",
+    ],
+)
+def test_what_cannot_even_be_looked_for_is_set_aside_and_stops_nothing(
+    database: Database, store: Store, harm: str
+) -> None:
+    fill(database, store, 3, "x.example")
+    damage(database, harm)
+    seen = [item.message.id for item in database.write(store.claim, NOW, 10)]
+    seen += [item.message.id for item in database.write(store.overdue, NOW + 9 * DAY, DAY, DAY, 10)]
+    assert sorted(seen) == ["m0", "m2"]
+    assert database.rows("SELECT count(*) FROM recipients WHERE state = 'quarantined'") == [1]
+    database.write(store.start)
+    assert len(database.write(store.claim, NOW, 10)) == 2
+
+
+@pytest.mark.parametrize("name", ["CAST(x'ff' AS TEXT)", "x'ff'"])
+def test_a_destination_that_cannot_be_read_is_removed_and_stops_nothing(
+    database: Database, store: Store, name: str
+) -> None:
+    database.write(store.insert, [message("m1", "a@x.example")], b"", NOW)
+    database.execute(f"INSERT INTO destinations (name, ready, held_until, reason) VALUES ({name}, 0, 0, '')")
+    assert names(database.write(store.claim, NOW, 10)) == [("m1", ["a@x.example"])]
+    assert database.rows("SELECT name FROM destinations") == ["x.example"]
 
 
 def test_a_recipient_set_aside_leaves_the_others_of_its_message(database: Database, store: Store) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import signal
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -137,7 +139,7 @@ def _make_bad(kind: str, path: Path, outside: Path) -> None:
             "large header": b"MAIL FROM:<>\nRCPT TO:<bob@b.example>\n\n" + b"A: b\n" * 200,
             "circle": b"MAIL FROM:<>\nRCPT TO:<bob@b.example>\n\n" + b"Received: x\n" * 4,
             "empty": b"",
-            "nowhere": b"MAIL FROM:<>\nRCPT TO:<bob@xn--a.example>\n\nA: b\n\nhi\n",
+            "nowhere": "MAIL FROM:<>\nRCPT TO:<bob@\u0378.example>\n\nA: b\n\nhi\n".encode(),
             "no domain": b"MAIL FROM:<>\nRCPT TO:<postmaster>\n\nA: b\n\nhi\n",
         }
         path.write_bytes(contents[kind])
@@ -168,6 +170,21 @@ def test_a_file_that_cannot_be_read_is_set_aside(site: Site, monkeypatch: pytest
     monkeypatch.setattr("os.open", refuse)
     site.drop.take_all()
     assert site.names == ["1.bad"]
+
+
+def test_a_file_whose_owner_holds_a_lease_on_it_stops_no_other(site: Site) -> None:
+    for name in ("1", "2"):
+        site.leave(name)
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)  # the lease's holder is told that we want the file
+    file = os.open(site.path / "1", os.O_WRONLY)
+    try:
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        site.drop.take_all()
+    finally:
+        os.close(file)
+        signal.signal(signal.SIGIO, before)
+    assert len(site.queue.taken) == 1
+    assert (site.names, site.refused()) == (["1.bad"], ["1"])
 
 
 def test_one_that_cannot_even_be_set_aside_is_told_once_and_forgotten_when_it_goes(site: Site) -> None:
@@ -208,3 +225,25 @@ def test_what_is_being_written_is_left_alone_and_removed_after_days(site: Site) 
         os.utime(site.path / name, (MIDNIGHT - age, MIDNIGHT - age))
     site.drop.take_all()
     assert site.names == [".new"]
+
+
+def test_one_that_cannot_be_removed_is_queued_once_and_that_is_told(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", path)
+
+    site.leave()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        site.drop.take_all()
+        site.drop.take_all()
+    assert len(site.queue.taken) == 1
+    assert "not permitted" in str([event["reason"] for event in site.events if event.get("event") == "error"])
+
+
+def test_a_name_that_comes_again_is_another_message(site: Site) -> None:
+    for _ in range(2):
+        site.leave("1")
+        site.drop.take_all()
+    assert len(site.queue.taken) == 2

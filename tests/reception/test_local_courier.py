@@ -14,9 +14,10 @@ from zope.interface.verify import verifyObject
 
 from mailagent.envelope.address import Address
 from mailagent.envelope.envelope import Envelope
+from mailagent.envelope.forward import Forward
 from mailagent.envelope.notify import Notify
 from mailagent.envelope.outcome import Outcome
-from mailagent.interfaces import Attempt, Attempted, ICourier, LeaseLost, StorageFull
+from mailagent.interfaces import Attempt, Attempted, ICourier, IDirectory, LeaseLost, StorageFull
 from mailagent.reception.local_courier import LocalCourier, LocalFirst
 from tests.memory_server import MemoryQueue, MemoryServer
 
@@ -148,3 +149,30 @@ def test_what_is_ours_never_leaves(recipient: str, remote: int) -> None:
     site, elsewhere = Site(), Elsewhere()
     LocalFirst(site.server.directory, site.courier, elsewhere).deliver(attempt(recipient))
     assert elsewhere.attempts == remote
+
+
+@implementer(IDirectory)
+class HandedOver:
+    """A directory whose user1 is kept by another server, and stands behind every other name."""
+
+    def resolve(self, recipient: Address) -> tuple[Forward, ...]:
+        user1 = Address("user1", recipient.domain)
+        return (Forward(user1, user1, Address("postmaster", recipient.domain)),)
+
+    def mailboxes(self) -> tuple[()]:
+        return ()
+
+
+@pytest.mark.parametrize(
+    ("recipients", "remote"),
+    [(["user1@a.example"], 1), (["sales@a.example"], 0), (["user1@a.example", "x@a.example"], 0)],
+)
+def test_a_user_whom_another_server_keeps_is_delivered_there_and_only_by_the_own_name(
+    recipients: list[str], remote: int
+) -> None:
+    site, elsewhere = Site(), Elsewhere()
+    courier = LocalCourier(HandedOver(), site.server.mailstore, site.queue, lambda: "id")
+    LocalFirst(HandedOver(), courier, elsewhere).deliver(attempt(*recipients))
+    assert elsewhere.attempts == remote
+    queued = [str(each) for message, _ in site.queue.messages for each in message.envelope.recipients]
+    assert queued == ["user1@a.example"] * (0 if remote else len(recipients))

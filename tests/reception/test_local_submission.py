@@ -61,6 +61,19 @@ def test_the_trace_field_names_the_user_whom_the_system_names(pair: tuple[socket
     assert b"\tfor <user1@hostmeister.de>;\n" in stored
 
 
+def test_one_user_of_this_machine_cannot_take_all_the_sessions(pair: tuple[socket.socket, socket.socket]) -> None:
+    server = MemoryServer(sessions_per_network=2)
+    factory = SessionFactory(server.reception, "mx.example.org", server.config.limits, server.clock)
+    connections: list[Connection] = []
+    for _ in range(3):
+        session = factory.listener(LOCAL).buildProtocol(UNIXAddress(None))
+        assert isinstance(session, Session)
+        transport = LocalTransport(pair)
+        session.makeConnection(transport)
+        connections.append(Connection(session, transport))
+    assert [codes(connection.received()) for connection in connections] == [["220"], ["220"], ["421 4.7.0"]]
+
+
 def test_any_sender_may_be_given_and_what_is_missing_is_added(pair: tuple[socket.socket, socket.socket]) -> None:
     server = MemoryServer()
     client = connect(server, pair, succeed("ann"))

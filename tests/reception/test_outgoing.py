@@ -159,12 +159,27 @@ def test_the_queued_envelope_says_what_the_content_really_holds(
     assert (envelope.eight_bit, envelope.utf8_header) == (eight_bit, utf8_header)
 
 
-@pytest.mark.parametrize("recipient", ["far@" + "x" * 64 + "ä.example", "far@xn--a.example"])
+@pytest.mark.parametrize("recipient", ["far@" + "x" * 64 + "ä.example", "far@\u0378.example"])
 def test_a_remote_domain_must_be_one(recipient: str) -> None:
     _, queue, connection = served()
     got = connection.send(f"MAIL FROM:<me@client.example> SMTPUTF8\r\nRCPT TO:<{recipient}>\r\n".encode())
     assert codes(got)[1][0] == "5"
     assert queue.messages == []
+
+
+@pytest.mark.parametrize("sender", ["me@\u0378.example", "me@" + "x" * 64 + "ä.example"])
+def test_a_sender_who_could_not_be_told_of_a_failure_is_refused(sender: str) -> None:
+    _, _, connection = served()
+    assert codes(connection.send(f"MAIL FROM:<{sender}> SMTPUTF8\r\n".encode())) == ["501 5.1.7"]
+
+
+@pytest.mark.parametrize("domain", ["xn--i-7iq.ws", "xn--a.example"])
+def test_a_domain_of_the_dns_that_idna_does_not_know_sends_and_receives(domain: str) -> None:
+    _, queue, connection = served()
+    assert codes(connection.send(transaction(f"far@{domain}", sender=f"me@{domain}")))[-1] == "250 2.0.0"
+    [(message, _)] = queue.messages
+    assert message.report_to is not None
+    assert (message.report_to.host, message.envelope.recipients[0].host) == (domain, domain)
 
 
 def test_without_a_queue_nothing_leaves() -> None:

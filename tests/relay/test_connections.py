@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from mailagent.config.values import Count
 from mailagent.envelope.address import Address
 from mailagent.envelope.envelope import Envelope
+from mailagent.relay.connections import FRESH
 from tests.relay.internet import EVE, ONE, Internet, attempt, configured, replies, to_ann
-from tests.smtp.outgoing_server import OK
+from tests.smtp.outgoing_server import DROP, OK
 
 
 def test_a_connection_serves_the_next_message() -> None:
@@ -41,7 +44,25 @@ def test_a_connection_that_has_died_meanwhile_costs_nothing() -> None:
     internet = Internet({ONE: {"RSET": "421 4.4.2 Too long"}})
     for _ in range(2):
         assert replies(internet.deliver()) == [OK]
+        internet.clock.advance(FRESH)
     assert len(internet.connections) == 2
+
+
+def test_a_connection_used_a_moment_ago_is_not_asked_whether_it_lives() -> None:
+    internet = Internet({ONE: {}})
+    internet.deliver()
+    internet.deliver()
+    assert "RSET" not in internet.heard(0)
+
+
+@pytest.mark.parametrize("word", ["421 4.4.2 Too many", DROP])
+def test_one_that_ends_then_all_the_same_has_its_server_asked_again(word: str) -> None:
+    internet = Internet({ONE: {}})
+    internet.deliver()
+    internet.connections[0].server.script = {"MAIL": word}
+    attempted = internet.deliver()
+    assert (replies(attempted), attempted.hold) == ([OK], 0)
+    assert internet.places == [ONE, ONE]
 
 
 def test_another_demand_on_tls_takes_another_connection() -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 from twisted.internet.defer import CancelledError, succeed
 
 from mailagent.envelope.address import Address
 from mailagent.envelope.envelope import Envelope
-from mailagent.interfaces import DestinationBusy, LeaseLost
-from tests.relay.internet import ANN, BOB, EVE, ONE, TWO, Internet, attempt, replies, to_ann
+from mailagent.interfaces import DestinationBusy, LeaseLost, StorageFailed
+from tests.relay.internet import ANN, BOB, CONTENT, EVE, ONE, TWO, Internet, attempt, replies, to_ann
 from tests.smtp.outgoing_server import DROP, OK, SILENCE
 
 TO_BOTH = attempt(Envelope(EVE, (ANN, BOB)))
@@ -149,6 +149,13 @@ def test_a_connection_lost_after_the_content_is_not_tried_elsewhere_now() -> Non
     assert internet.places == [ONE]
 
 
+def test_what_cannot_be_asked_any_more_does_not_send_a_message_that_may_have_been_taken_elsewhere() -> None:
+    internet = Internet({ONE: {"EHLO": "250-mx\r\n250 LIMITS RCPTMAX=1 MAILMAX=1", ".": DROP}, TWO: {}})
+    attempted = internet.deliver(TO_BOTH)
+    assert all(outcome.deferred for outcome in attempted.outcomes)
+    assert internet.places == [ONE]
+
+
 def test_a_server_that_takes_few_recipients_gets_several_transactions() -> None:
     internet = Internet({ONE: {"EHLO": "250-mx\r\n250 LIMITS RCPTMAX=2"}})
     recipients = tuple(Address(f"u{number}", "d.example") for number in range(5))
@@ -158,6 +165,22 @@ def test_a_server_that_takes_few_recipients_gets_several_transactions() -> None:
     lines = internet.heard(0)
     assert [line[:4] for line in lines].count("MAIL") == 3
     assert len(internet.connections) == 1
+
+
+def test_what_was_delivered_stands_where_the_message_cannot_be_read_for_the_others() -> None:
+    internet = Internet({ONE: {"EHLO": "250-mx\r\n250 LIMITS RCPTMAX=2"}})
+    readings: list[int] = []
+
+    async def content() -> AsyncIterator[bytes]:
+        readings.append(1)
+        if len(readings) > 1:
+            raise StorageFailed("away")
+        yield CONTENT
+
+    recipients = tuple(Address(f"u{number}", "d.example") for number in range(5))
+    attempted = internet.deliver(attempt(Envelope(EVE, recipients), content=content))
+    assert replies(attempted) == [OK] * 2 + ["451 4.3.0 Local error in processing, try again later"] * 3
+    assert [outcome.recipient for outcome in attempted.outcomes] == list(recipients)
 
 
 def test_a_lost_lease_is_told_and_sends_nothing() -> None:

@@ -25,7 +25,7 @@ class Attempts:
         self.settings = attrs.evolve(self.settings, **settings)
         self.destination = Destination(self.clock, lambda: self.settings)
 
-    def enter(self) -> list[Any]:
+    def enter(self, urgent: bool = False) -> list[Any]:
         """Filled once it is known: C{None}, or seconds to come again in."""
         result: list[Any] = []
 
@@ -33,7 +33,7 @@ class Attempts:
             failure.trap(DestinationBusy)
             return failure.value.seconds
 
-        self.destination.enter().addErrback(busy).addCallback(result.append)
+        self.destination.enter(urgent).addErrback(busy).addCallback(result.append)
         return result
 
     def begun(self, count: int) -> int:
@@ -70,6 +70,18 @@ def test_who_waits_goes_when_another_leaves() -> None:
     third, fourth = attempts.enter(), attempts.enter()
     attempts.destination.leave()
     assert (third, fourth) == ([None], [])
+
+
+def test_those_sent_away_do_not_all_come_again_at_once() -> None:
+    attempts = Attempts()
+    attempts.begun(2 + 50)
+    told = [seconds for _ in range(300) for seconds in attempts.enter()]
+    assert told[0] == 2
+    assert told == sorted(told)
+    assert told[-1] == pytest.approx(2 + 299 / 100)
+    for _ in range(10_000):
+        [last] = attempts.enter()
+    assert last == 60
 
 
 def test_who_waits_too_long_is_told_to_come_again() -> None:
@@ -171,3 +183,12 @@ def test_a_destination_is_known_again_until_there_are_too_many(monkeypatch: pyte
     assert destinations.at("b") is second
     destinations.at("d")
     assert len(destinations) == 2
+
+
+def test_what_the_operator_wants_tried_may_go_where_the_destination_is_held() -> None:
+    attempts = Attempts()
+    held = attempts.destination.failed()
+    assert attempts.enter() == [held]
+    assert attempts.enter(urgent=True) == [None]
+    attempts.destination.failed()
+    assert attempts.enter() == [held]

@@ -113,6 +113,11 @@ def test_requiretls_that_nobody_takes_fails() -> None:
     assert [reply[:10] for reply in replies(attempted)] == ["550 5.7.30"]
 
 
+def test_a_report_goes_whatever_the_message_required() -> None:
+    internet = Internet({ONE: {}})
+    assert replies(internet.deliver(attempt(Envelope(None, (ANN,), require_tls=True)))) == [OK]
+
+
 def test_requiretls_that_fails_holds_up_no_other_message() -> None:
     internet = Internet({ONE: {}, TWO: {}})
     attempted = internet.deliver(attempt(Envelope(EVE, (ANN,), require_tls=True)))

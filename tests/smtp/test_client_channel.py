@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPullProducer
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
@@ -21,9 +22,9 @@ from mailagent.smtp.sending_failed import ProtocolError, SendingFailed
 class Line:
     """A channel, and its transport."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, logged: bool = True) -> None:
         self.transport, self.clock = StringTransport(), Clock()
-        self.channel = ClientChannel(self.clock, 10.0)
+        self.channel = ClientChannel(self.clock, 10.0, logged=logged)
         self.channel.makeConnection(self.transport)
         self.channel.dataReceived(b"220 mx.example.org\r\n")
 
@@ -52,6 +53,21 @@ def test_a_command_awaits_its_reply() -> None:
     line.channel.dataReceived(b"OK\r\n")
     assert results == [Reply(250, "2.0.0", "OK")]
     assert line.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(
+    ("logged", "names"), [(True, ["reply_received", "command_sent", "reply_received"]), (False, [])]
+)
+def test_commands_and_replies_are_logged_where_that_is_wanted(logged: bool, names: list[str]) -> None:
+    events: list[LogEvent] = []
+    globalLogPublisher.addObserver(events.append)  # type: ignore[arg-type]
+    try:
+        line = Line(logged=logged)
+        began(line.channel.command("NOOP", 5))
+        line.channel.dataReceived(b"250 OK\r\n")
+    finally:
+        globalLogPublisher.removeObserver(events.append)  # type: ignore[arg-type]
+    assert [event["event"] for event in events if "event" in event] == names
 
 
 @pytest.mark.parametrize("text", ["NOOP\r\nQUIT", "NOOP\n", "NOOP\0", "NOOP \x85", "NOOP \u2028", "NOOP \udce9"])

@@ -244,6 +244,17 @@ def test_a_demand_for_tls_is_passed_on_under_verified_tls() -> None:
     assert exchange.server.lines[1] == "MAIL FROM:<eve@example.com> REQUIRETLS"
 
 
+@pytest.mark.parametrize(
+    ("script", "verified", "said"), [(OFFERS_IT, True, " REQUIRETLS"), (OFFERS_IT, False, ""), ({}, True, "")]
+)
+def test_a_report_asks_for_tls_where_it_is_and_goes_all_the_same(
+    script: Mapping[str, str], verified: bool, said: str
+) -> None:
+    exchange = submitting(script, attrs.evolve(WITH_TLS, reverse_path=None), verified=verified)
+    assert replies(exchange) == [OK]
+    assert exchange.server.lines[1] == f"MAIL FROM:<>{said}"
+
+
 @pytest.mark.parametrize(("script", "verified"), [(OFFERS_IT, False), ({}, True)])
 def test_a_demand_for_tls_that_cannot_be_met_is_a_refusal(script: Mapping[str, str], verified: bool) -> None:
     exchange = submitting(script, WITH_TLS, verified=verified)
