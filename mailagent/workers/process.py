@@ -25,6 +25,9 @@ from mailagent.workers.owner import Owner
 
 #: The descriptors a session process begins with.
 CHANNEL, COUNTS, LISTENERS = 3, 4, 5
+#: Octets that a read gives at most, so fewer are all there was; and seconds until the next one then. Lines come one by
+#: one, and to wake for each of them would cost as much as a tenth of the message it tells of.
+_READ, _PAUSE = 8192, 0.02
 #: A line for the log that is longer is passed on in parts.
 _LONGEST_LINE = 1024**2
 
@@ -47,18 +50,20 @@ class WorkerProcess(ProcessProtocol):
     @param number: its own, from 1.
     @param owner: does what it asks.
     @param write: takes whole lines for the log.
+    @param clock: for pauses between reads.
     @ivar channel: to talk to it.
     """
 
     transport: Any
     _log = Logger(namespace="mailagent.workers")
 
-    def __init__(self, number: int, owner: Owner, write: Callable[[str], None], calls: Calls) -> None:
+    def __init__(self, number: int, owner: Owner, write: Callable[[str], None], calls: Calls, clock: Any) -> None:
         self.number = number
         self.pid = 0
         self._owner = owner
         self._write = write
         self._calls = calls
+        self._clock = clock
         self._lines = b""
         words: Words = {**owner.words, "beat": lambda octets: calls.beat(self)}
         self.channel = Channel(words)  # one that closes it ends, or is silent from then on, and killed
@@ -80,6 +85,9 @@ class WorkerProcess(ProcessProtocol):
         self._lines = rest
         if newline:
             self._write((whole + newline).decode("utf-8", "replace"))
+        if len(data) < _READ:
+            self.transport.pauseProducing()
+            self._clock.callLater(_PAUSE, self.transport.resumeProducing)
 
     def errReceived(self, data: bytes) -> None:
         """Tell of trouble: of a start that fails, say."""
@@ -89,7 +97,7 @@ class WorkerProcess(ProcessProtocol):
     def processEnded(self, reason: Failure) -> None:
         """It is gone, and all its output has been read."""
         if self._lines:
-            self.outReceived(b"\n")
+            self._write(self._lines.decode("utf-8", "replace") + "\n")
         self._owner.gone()
         self.channel.close()
         signal, status = getattr(reason.value, "signal", None), getattr(reason.value, "exitCode", None)
@@ -117,7 +125,7 @@ class Launch:
 
         @raise OSError: it cannot be started.
         """
-        process = WorkerProcess(number, self._owner(), self._write, calls)
+        process = WorkerProcess(number, self._owner(), self._write, calls, self._reactor)
         ours, theirs = socket.socketpair()
         with ours, theirs, open(os.devnull, "rb") as nothing:
             inherited: dict[int, Any] = {0: nothing.fileno(), 1: "r", 2: "r", CHANNEL: theirs.fileno()}

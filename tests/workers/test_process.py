@@ -24,6 +24,13 @@ class Transport:
 
     def __init__(self) -> None:
         self.signals: list[str] = []
+        self.reading = True
+
+    def pauseProducing(self) -> None:
+        self.reading = False
+
+    def resumeProducing(self) -> None:
+        self.reading = True
 
     def signalProcess(self, name: str) -> None:
         if self.gone:
@@ -36,10 +43,11 @@ class World:
         self.lines: list[str] = []
         self.ended: list[str] = []
         self.events = Events()
+        self.clock = Clock()
         limits = LoginLimits(3, 60.0, 1.0, Clock().seconds)
         self.owner = Owner(MemoryServer().mailstore, MemoryQueue(), limits)
         calls = Calls(lambda process: None, lambda process, status: self.ended.append(status))
-        self.process = WorkerProcess(2, self.owner, self.lines.append, calls)
+        self.process = WorkerProcess(2, self.owner, self.lines.append, calls, self.clock)
         self.process._log = self.events.log
         self.transport = Transport()
         self.process.makeConnection(self.transport)
@@ -56,6 +64,15 @@ def test_only_whole_lines_go_into_the_log(world: World) -> None:
     assert world.lines == ["one\n", "two\n"]
     world.process.outReceived("ü".encode()[1:] + b"n\n")
     assert world.lines[2:] == ["grün\n"]
+
+
+def test_lines_that_come_one_by_one_are_read_together(world: World) -> None:
+    world.process.outReceived(b"one\n")
+    assert not world.transport.reading
+    world.clock.advance(1)
+    assert world.transport.reading
+    world.process.outReceived(b"x" * 8191 + b"\n")
+    assert world.transport.reading, "there is more"
 
 
 def test_a_line_without_end_is_not_kept_without_end(world: World) -> None:
