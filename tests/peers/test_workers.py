@@ -231,7 +231,8 @@ def test_the_log_of_all_is_rotated_and_every_line_whole(start_server: StartServe
         with smtplib.SMTP("127.0.0.1", port, timeout=DEADLINE) as client:
             client.noop()
 
-    talk()
+    while '"disconnected"' not in (tmp_path / "log").read_text():
+        talk()
     server.signal(signal.SIGUSR1)
     while not (tmp_path / "log.1").exists():
         talk()

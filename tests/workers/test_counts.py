@@ -39,6 +39,15 @@ def test_who_leaves_one_process_makes_room_at_the_other() -> None:
     assert other.enter(ANN, LIMITS) is None
 
 
+def test_who_is_turned_away_is_not_counted() -> None:
+    counts, one, other = two()
+    for _ in range(10):
+        one.enter(ANN, LIMITS)
+    assert counts.sum(0) == 2
+    one.leave(ANN)
+    assert other.enter(ANN, LIMITS) is None
+
+
 def test_all_sessions_are_limited_and_local_ones_in_total_only() -> None:
     _, one, other = two()
     assert [one.enter(LOCAL, LIMITS) or other.enter(BOB, LIMITS) for _ in range(2)] == [None, None]
