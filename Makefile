@@ -15,12 +15,13 @@ RUN := $(VENV)/run.stamp
 TEST := $(VENV)/test.stamp
 DEV := $(VENV)/dev.stamp
 FUZZ := $(VENV)/fuzz.stamp
+BENCH := $(VENV)/bench.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types format torture coverage fuzz bench-idle bench-queue bench-dead bench-relay docs changelog clean
+.PHONY: help run test lint types format torture coverage fuzz bench bench-idle bench-queue bench-dead docs changelog clean
 
 help:  ## Say what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 run: $(RUN)  ## Start the server (ARGS="--help" shows its options); ^C stops it
 	@exec $(BIN)/twistd -n --pidfile= mailagent $(ARGS)
@@ -48,6 +49,9 @@ coverage: $(TEST)  ## Run the tests and show the lines that none of them reached
 fuzz: $(TEST) $(FUZZ)  ## Fuzz with atheris (TARGET=session SECONDS=60); what it finds goes to .fuzz
 	$(BIN)/python -m tests.fuzz $(TARGET) -max_total_time=$(SECONDS)
 
+bench: $(TEST) $(BENCH)  ## Measure beside Postfix, Exim and aiosmtpd (ARGS="--work new-connection --peers postfix --rounds 3")
+	$(BIN)/python -m bench $(ARGS)
+
 bench-idle: $(TEST)  ## Measure the memory of 10,000 idle connections (docs/benchmarks.md)
 	$(BIN)/python -m bench.idle_connections $(ARGS)
 
@@ -56,9 +60,6 @@ bench-queue: $(TEST)  ## Measure what the queue's steps cost, however much waits
 
 bench-dead: $(TEST)  ## Measure what a dead destination costs a living one (docs/benchmarks.md)
 	$(BIN)/python -m bench.dead_destination $(ARGS)
-
-bench-relay: $(TEST)  ## Compare relaying with Postfix's; as root (docs/benchmarks.md)
-	$(BIN)/python -m bench.relay $(ARGS)
 
 docs: $(DEV)  ## Build the API documentation into apidocs/
 	$(BIN)/pydoctor --project-name=mailagent --docformat=epytext --html-output=apidocs mailagent
@@ -90,6 +91,9 @@ $(TEST): setup.cfg pyproject.toml
 
 $(FUZZ): setup.cfg pyproject.toml
 	$(call install,[fuzz])
+
+$(BENCH): setup.cfg pyproject.toml
+	$(call install,[bench])
 
 $(DEV): setup.cfg pyproject.toml
 	$(call install,[dev])

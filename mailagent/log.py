@@ -176,9 +176,9 @@ def _message(event: LogEvent) -> str:
 
 
 def _time(event: LogEvent) -> str:
-    second, fraction = divmod(event.get("log_time", 0.0), 1)
-    moment, offset = _second(int(second))
-    return f"{moment}.{int(1000 * fraction):03}{offset}"
+    second, microseconds = divmod(round(event.get("log_time", 0.0) * 1_000_000), 1_000_000)
+    moment, offset = _second(second)
+    return f"{moment}.{microseconds // 1000:03}{offset}"
 
 
 @lru_cache(maxsize=1)  # most events happen in the same second as the one before

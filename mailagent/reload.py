@@ -1,9 +1,11 @@
 """A changed configuration taken up by the running server, without dropping a session.
 
-1. All or nothing: the whole of it is read, checked and made ready in a thread, and in every session process, and only
-   then put in place.
-2. Sessions keep the limits and the certificate they began with; the whitelist is new for the next RCPT.
-3. The log tells what changed, what needs a restart, or all that is wrong.
+What can be relied on:
+
+  1. All or nothing: the whole of it is read, checked and made ready in a thread, and in every session process, and
+     only then put in place.
+  2. Sessions keep the limits and the certificate they began with; the whitelist is new for the next RCPT.
+  3. The log tells what changed, what needs a restart, or all that is wrong.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class MailAgent(Service):
     @param begin: sets the rest of the server to work, once all is ready.
     @param end: has it end, within so many seconds; called when no session is in a transaction any more.
     @param processes: serve the listeners; without them, we do.
-    @param pool: the threads that write mail; runs as long as the service does. They are daemons (L{Thread.daemon}), or
+    @param pool: the threads that write mail; runs as long as the service does. They are daemons (C{Thread.daemon}), or
         a job that hangs keeps the process from its end.
     """
 

@@ -23,21 +23,42 @@ _DROP_MODE = 0o1733
 
 
 def make_directory(path: str) -> None:
-    """Make the directory (mode 0711), its L{spool}, and what is missing above it, unless it is there.
+    """Make the directory (mode 0711), its L{spool}, and what is missing above it, unless it is there. It is there to
+    stay then: what is acknowledged on the strength of a file in it would go with it.
 
     @raise OSError: not possible.
     """
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        if not os.path.isdir(path):
-            raise
-    else:
+    path = os.path.abspath(path)
+    if not os.path.isdir(path):
+        _make_durably(path, 0o700)
         os.chmod(path, _PASSABLE)  # whatever the umask
+    with suppress(PermissionError):  # in a directory that we may not read, it was not us who made it
+        _sync_directory(os.path.dirname(path))
     for made in (spool(path), os.path.join(spool(path), "tmp")):
         with suppress(FileExistsError):
             os.mkdir(made, 0o700)
+
+
+def _make_durably(path: str, mode: int = 0o777) -> None:
+    """Make a directory, and first what is missing above it, each with its entry on stable storage before the next."""
+    parent = os.path.dirname(path)
+    if not os.path.exists(parent):
+        _make_durably(parent)
+        _sync_directory(os.path.dirname(parent))
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:  # another has just made it, unless it is something else
+        if not os.path.isdir(path):
+            raise
+
+
+def _sync_directory(path: str) -> None:
+    """Put a directory's entries on stable storage."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def make_drop(directory: str) -> str:
@@ -81,11 +102,7 @@ def write_new(path: str, content: bytes, mode: int = 0o600) -> None:
         os.link(temporary, path)
     finally:
         os.unlink(temporary)
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    _sync_directory(directory)
 
 
 class PidFile:

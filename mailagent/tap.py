@@ -19,7 +19,7 @@ from mailagent.local_door import LocalDoor, user_name
 from mailagent.log import Output, tell_again
 from mailagent.options import Options
 from mailagent.outbound import Outbound
-from mailagent.parts import Parts, Serving, Storage, login_limits, new_message_id
+from mailagent.parts import Parts, Serving, Storage, login_limits, new_message_id, spare_what_stays
 from mailagent.reception.drop import Drop
 from mailagent.reload import Reload
 from mailagent.service import MailAgent
@@ -41,6 +41,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
 
         # Before anything is scheduled. Twisted's own is the wall clock: set back by a day, no timer would end for one.
         reactor.seconds = time.monotonic  # type: ignore[attr-defined]
+        reactor.callWhenRunning(spare_what_stays)  # type: ignore[attr-defined]
     try:
         config = load(options["config"], options.overrides)
     except ConfigError as error:

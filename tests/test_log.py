@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
+from string import Formatter
 from typing import Any, cast
 
 import pytest
@@ -163,3 +165,20 @@ def test_an_observer_that_takes_events_has_those_of_another_process_too() -> Non
     log.tell_again(json.dumps(line) + "\n", Logger(observer=cast(ILogObserver, got.append)))
     assert (got[0]["event"], got[0]["worker"], got[0]["log_level"].name) == ("error", 2, "error")
     assert formatEvent(got[0]) == "100 {%} bad"
+
+
+@given(st.floats(0, 4_000_000_000))
+def test_times_are_local_to_the_millisecond(moment: float) -> None:
+    expected = datetime.fromtimestamp(moment, UTC).astimezone().isoformat(timespec="milliseconds")
+    assert text({"log_format": "x", "log_time": moment}) == f"{expected} x\n"
+
+
+@pytest.mark.parametrize("event", [value for value in vars(log).values() if isinstance(value, log.Event)])
+def test_our_events_read_as_twisted_would_have_them(event: log.Event) -> None:
+    facts = {field: 1.5 for _, field, _, _ in Formatter().parse(event.format) if field}
+    recorded = emit(event, **facts)
+    assert text(recorded).partition(" ")[2] == formatEvent(recorded) + "\n"
+
+
+def test_an_event_that_lacks_a_fact_is_told_all_the_same() -> None:
+    assert "Unable to format event" in text(emit(log.CONNECTED))

@@ -18,6 +18,16 @@ def test_the_directory_and_those_above_are_made_and_others_may_pass_through(tmp_
     assert stat.S_IMODE(path.stat().st_mode) == 0o711
 
 
+def test_the_directory_and_those_above_are_there_to_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is synced into the one above it; the state directory itself even where somebody else has just made it."""
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    make_directory(str(tmp_path / "a" / "b" / "state"))
+    assert synced == [str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "b")]
+    make_directory(str(tmp_path / "a" / "b" / "state"))
+    assert synced[3:] == [str(tmp_path / "a" / "b")]
+
+
 def test_the_mode_of_a_directory_that_is_there_is_its_owners_business(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir(0o700)
     make_directory(str(tmp_path / "state"))

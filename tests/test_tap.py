@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.plugin import getPlugins
 
 from mailagent.options import Options
+from mailagent.parts import spare_what_stays
 from mailagent.service import MailAgent
 from mailagent.tap import makeService
 
@@ -100,3 +102,12 @@ def test_a_log_that_cannot_be_written_ends_the_start_with_one_line(capsys: pytes
         makeService(parsed, MemoryReactorClock())
     assert caught.value.code == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_the_start_has_made_is_not_searched_for_garbage_again() -> None:
+    before = gc.get_freeze_count()
+    spare_what_stays()
+    try:
+        assert gc.get_freeze_count() > before
+    finally:
+        gc.unfreeze()

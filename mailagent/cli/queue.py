@@ -138,9 +138,10 @@ def log(id: str, as_json: bool, config: str | None, state_directory: str | None)
     who = f" ({told.login})" if told.login else ""
     click.echo(printable(f"{moment(told.created)} received {told.id} from <{told.sender}>{who}, {told.size} octets"))
     for attempt in told.tries:
-        place = " ".join(filter(None, [attempt.host, f"[{attempt.address}]" if attempt.address else ""])) or "here"
+        place = " ".join(filter(None, [attempt.host, f"[{attempt.address}]" if attempt.address else ""]))
+        where = f"at {place}" if place else "here"
         how = f"{attempt.tls or 'no TLS'}, " if attempt.address else ""
-        words = f"attempt for <{attempt.recipient}> at {place} ({how}{attempt.seconds:.1f} s): {attempt.reply}"
+        words = f"attempt for <{attempt.recipient}> {where} ({how}{attempt.seconds:.1f} s): {attempt.reply}"
         click.echo(printable(f"{moment(attempt.at)} {words}"))
     for entry in told.entries:
         when = entry.finished if entry.finished is not None else entry.due

@@ -164,9 +164,7 @@ def _send(config: Config, wishes: Wishes) -> None:
     rest = submitted.undecided(envelope)
     if rest is not None:
         _leave(os.path.join(state, DROP), rest, message, submitted.trouble or "the server takes no mail now")
-    for outcome in submitted.outcomes:
-        if outcome.failed or wishes.verbose:
-            click.echo(f"sendmail: {outcome.recipient}: {_told(outcome)}", err=True)
+    _tell(submitted, envelope, wishes.verbose)
     if submitted.refused:
         sys.exit(_status(submitted.refused))
 
@@ -251,6 +249,15 @@ def _leave(drop: str, envelope: Envelope, message: Message, trouble: str) -> Non
     except OSError as error:
         text = f"{trouble}; and it cannot be left in {drop}: {error.strerror}"
         raise Failed(text, _TRY_AGAIN) from None
+
+
+def _tell(submitted: Submitted, envelope: Envelope, verbose: bool) -> None:
+    for outcome in submitted.outcomes:
+        if outcome.failed or verbose:
+            click.echo(f"sendmail: {outcome.recipient}: {_told(outcome)}", err=True)
+    if verbose and not submitted.outcomes:  # nobody was asked
+        for recipient in envelope.recipients:
+            click.echo(f"sendmail: {recipient}: left for the server ({submitted.trouble})", err=True)
 
 
 def _told(outcome: Outcome) -> str:

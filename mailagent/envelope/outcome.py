@@ -21,7 +21,8 @@ class Hop:
 class Outcome:
     """The result of one attempt for one C{recipient}, with the C{reply} that decided it.
 
-    @ivar hop: whose reply it is; an empty one where it is our own.
+    @ivar hop: whose reply it is. Where it is our own, the hop has no C{host}, but perhaps the address that the attempt
+        went to.
     @ivar notice: once delivered, the action that a notice of success would have to tell (RFC 3464 section 2.3.3):
         C{"delivered"} for a mailbox, C{"relayed"} for a server without DSN; C{""} where the next hop tells it.
     """

@@ -57,6 +57,8 @@ class Reply:
     def __bytes__(self) -> bytes:
         """The reply as it goes over the wire, each line with code and status, CRLF-ended."""
         status = f"{self.status} " if self.status else ""
+        if len(self.text) <= _MAX_TEXT and self.text.isascii() and self.text.isprintable():  # nearly all are
+            return f"{self.code} {status}{self.text}\r\n".encode("ascii")
         lines = [_UNPRINTABLE.sub("?", line)[:_MAX_TEXT] for line in self.text.splitlines() or [""]]
         last = len(lines) - 1
         return "".join(

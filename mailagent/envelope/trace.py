@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 import attrs
 
@@ -45,6 +46,7 @@ def _date(timestamp: float) -> str:
     return format_datetime(datetime.fromtimestamp(timestamp, UTC))
 
 
+@lru_cache(maxsize=4096)
 def address_literal(address: str) -> str:
     """An IP address in the brackets of RFC 5321 section 4.1.3, without a zone; C{"[unknown]"} for what is none."""
     try:

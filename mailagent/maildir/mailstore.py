@@ -1,6 +1,7 @@
 """The mailstore of local Maildirs: stage, commit, and which mailboxes are known to be unwritable.
 
-A commit is one job in a thread (see L{mailagent.maildir.publishing}). A mailbox that cannot be written fails its
+Small messages are committed together (L{mailagent.maildir.group_commit}). One that is long to write, or must wait for
+another store, is a job of its own, so that the others need not wait for it. A mailbox that cannot be written fails its
 commit, is logged once, and is refused at RCPT from then on (L{Maildirs.probe}) until a look, or a commit,
 finds it well again. A mailbox that vanished is never made anew while we run: it may be a volume that is not mounted.
 """
@@ -8,6 +9,7 @@ finds it well again. A mailbox that vanished is never made anew while we run: it
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -22,9 +24,10 @@ from mailagent.envelope.mailbox import Mailbox
 from mailagent.interfaces import Chunks, IMailstore, IStagedBody, MailboxUnwritable
 from mailagent.log import MAILBOX_RECOVERED, MAILBOX_UNWRITABLE
 from mailagent.maildir.files import FileLayer
+from mailagent.maildir.group_commit import GroupCommit
 from mailagent.maildir.layout import check
-from mailagent.maildir.publishing import Entry, Publication
-from mailagent.maildir.staging import RunInThread, StagedBody
+from mailagent.maildir.publishing import Entry, Publication, Spread, in_turn
+from mailagent.maildir.staging import RunInThread, StagedBody, StagedContent
 
 #: A file name has at most 255 octets, and a mail reader adds its flags.
 _HOST_LIMIT = 128
@@ -45,6 +48,7 @@ class Maildirs:
     @ivar hostname: this host, for file names.
     @ivar seconds: the time, in seconds since the epoch.
     @ivar budget: the memory that bodies share.
+    @ivar spread: how the copies of several messages are written at the same time.
     @ivar spool: where the content is kept of messages without a mailbox; its C{tmp} is all that is used of it.
     """
 
@@ -55,6 +59,13 @@ class Maildirs:
     _log: Logger = attrs.field(factory=lambda: Logger("mailagent.maildir"))
     _budget: Budget = attrs.field(factory=Budget)
     _spool: Mailbox = attrs.field(factory=lambda: Mailbox(Address("spool", ""), "spool"))
+    _spread: Spread = in_turn
+    _group: GroupCommit = attrs.field(
+        default=attrs.Factory(
+            lambda self: GroupCommit(self._files, self._run_in_thread, self._spread), takes_self=True
+        ),
+        init=False,
+    )
     _unwritable: set[Mailbox] = attrs.field(factory=set, init=False)
 
     def stage(self, mailbox: Mailbox | None) -> StagedBody:
@@ -72,8 +83,17 @@ class Maildirs:
         assert isinstance(body, StagedBody)
         prefix = f"{int(self._seconds())}.{message_id}"
         entries = [Entry(copy, f"{prefix}_{index}.{self._hostname}") for index, copy in enumerate(copies)]
-        committed = body.read(Publication(self._files, entries, last).run)
+        committed = body.lend(partial(self._commit, entries, last))
         return committed.addCallbacks(self._succeeded, self._failed, callbackArgs=(copies,))
+
+    def _commit(
+        self, entries: Sequence[Entry], last: Callable[[Chunks], None] | None, content: StagedContent
+    ) -> Deferred[None]:
+        message = Publication(self._files, entries, content, last)
+        if last is None and content.fd is None:
+            return self._group.commit(message)
+        alone = GroupCommit(self._files, self._run_in_thread, self._spread)
+        return alone.commit(message)
 
     def probe(self, mailbox: Mailbox) -> Deferred[None] | None:
         """Whether a mailbox takes mail, as far as we know; a look in a thread if it did not when last tried."""

@@ -1,22 +1,25 @@
-"""One message's copies, put into their mailboxes durably: all of them or none.
+"""Messages' copies, put into their mailboxes durably: of each message all or none.
 
 The order is what makes it safe, in every state a power cut can leave behind:
 
  1. each copy is written to C{tmp/NAME}, a new file, and fsynced: from here on it is whole wherever it is seen;
  2. each is linked to C{new/NAME}, which never overwrites;
  3. each distinct C{new} is fsynced once: from here on the copies are there to stay;
- 4. another store that has a part in the message commits, if there is one;
+ 4. another store that has a part in a message commits, if there is one;
  5. the names in C{tmp} are removed. One that stays is harmless, and old ones are removed at the next start.
 
-What fails before 5 removes everything made so far, as far as that is possible, and raises. A failed fsync is
-never tried again: the kernel may have dropped the pages, and a second one would say all is well.
+Several messages go through each step together, so that a directory is fsynced once for all of them. What fails for
+one fails that message alone: everything made for it so far is removed, as far as that is possible, and the others go
+on. Only the fsync of a directory is shared, and so is its failure. A failed fsync is never tried again: the kernel may
+have dropped the pages, and a second one would say all is well.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import attrs
 
@@ -26,6 +29,9 @@ from mailagent.interfaces import Chunks
 from mailagent.maildir.errors import trouble_in
 from mailagent.maildir.files import FileLayer
 from mailagent.maildir.staging import StagedContent
+
+#: Does a job, which raises no C{Exception}, for each of some things, and returns when all of it is done.
+Spread = Callable[[Callable[[Any], None], Sequence[Any]], None]
 
 
 @attrs.frozen
@@ -55,47 +61,43 @@ class Entry:
 
 @attrs.define(eq=False)
 class Publication:
-    """One run of the order above. Blocks, so for a thread."""
+    """One message on its way through the order above. Its methods block, so they are for threads.
+
+    @ivar error: what it failed with: L{mailagent.interfaces.StorageFull} (no room),
+        L{mailagent.interfaces.MailboxUnwritable} (one mailbox is missing, read-only or not ours),
+        L{mailagent.interfaces.StorageFailed} (anything else the system refused), or what the other store raised.
+    """
 
     _files: FileLayer
-    _entries: Sequence[Entry]
+    entries: Sequence[Entry]
+    _content: StagedContent
     _last: Callable[[Chunks], None] | None = None
+    error: Exception | None = attrs.field(default=None, init=False)
+    _safe: bool = attrs.field(default=False, init=False)
     _staged: list[str] = attrs.field(factory=list, init=False)
     _published: list[str] = attrs.field(factory=list, init=False)
 
-    def run(self, content: StagedContent) -> None:
-        """Put every copy in place, or none.
-
-        @raise mailagent.interfaces.StorageFull: no room.
-        @raise mailagent.interfaces.MailboxUnwritable: one mailbox is missing, read-only or not ours.
-        @raise mailagent.interfaces.StorageFailed: anything else the system refused.
-        @raise Exception: what the other store's commit raised.
-        """
+    @contextmanager
+    def failing_alone(self, mailbox: Mailbox) -> Iterator[None]:
+        """Keep what the block raises as our C{error}, met in C{mailbox}."""
         try:
-            for entry in self._entries:
-                with trouble_in(entry.mailbox):
-                    self._stage(entry, content)
-            for entry in self._entries:
-                with trouble_in(entry.mailbox):
-                    self._files.link(entry.staged, entry.published)
-                    self._published.append(entry.published)
-            for directory, mailbox in {entry.new: entry.mailbox for entry in self._entries}.items():
-                with trouble_in(mailbox):
-                    self._files.fsync_directory(directory)
-            if self._last is not None:
-                self._last(content.chunks)
-        except BaseException:
-            self._remove(self._published)
-            raise
-        finally:
-            self._remove(self._staged)
+            with trouble_in(mailbox):
+                yield
+        except Exception as error:
+            self.error = self.error or error
 
-    def _stage(self, entry: Entry, content: StagedContent) -> None:
+    def stage(self, entry: Entry) -> None:
+        """Write one copy. Several may be written at a time."""
+        if self.error is None:
+            with self.failing_alone(entry.mailbox):
+                self._write(entry)
+
+    def _write(self, entry: Entry) -> None:
         fd = self._files.open_new(entry.staged)
         self._staged.append(entry.staged)
         try:
             ahead = entry.copy.header
-            for chunk in content.chunks():  # the last one may be empty, and carries the header then
+            for chunk in self._content.chunks():  # the last one may be empty, and carries the header then
                 if ahead or chunk:
                     self._files.write(fd, ahead + chunk)
                 ahead = b""
@@ -103,7 +105,72 @@ class Publication:
         finally:
             self._files.close(fd)
 
-    def _remove(self, paths: list[str]) -> None:
-        for path in paths:
+    def link(self) -> None:
+        """Make all copies visible."""
+        for entry in self.entries:
+            if self.error is None:
+                with self.failing_alone(entry.mailbox):
+                    self._files.link(entry.staged, entry.published)
+                    self._published.append(entry.published)
+
+    def conclude(self) -> None:
+        """Ask the other store for its word, if there is one; the copies are durable."""
+        if self.error is not None:
+            return
+        try:
+            if self._last is not None:
+                self._last(self._content.chunks)
+        except Exception as error:
+            self.error = error
+        else:
+            self._safe = True
+
+    def clean_up(self) -> None:
+        """Remove what is not to stay."""
+        for path in self._staged if self._safe else [*self._published, *self._staged]:
             with suppress(OSError):
                 self._files.unlink(path)
+
+
+def in_turn(job: Callable[[Any], None], things: Iterable[Any]) -> None:
+    """A L{Spread} over no threads but the caller's."""
+    for thing in things:
+        job(thing)
+
+
+def publish(files: FileLayer, messages: Sequence[Publication], spread: Spread = in_turn) -> None:
+    """Take messages through the order above; then those without an C{error} are durable. Blocks, so for a thread.
+
+    @param spread: how the copies are written at the same time.
+    """
+    try:
+        spread(_stage, [(message, entry) for message in messages for entry in message.entries])
+        for message in messages:
+            message.link()
+        _fsync_directories(files, messages)
+        for message in messages:
+            message.conclude()
+    finally:
+        for message in messages:
+            message.clean_up()
+
+
+def _stage(copy: tuple[Publication, Entry]) -> None:
+    message, entry = copy
+    message.stage(entry)
+
+
+def _fsync_directories(files: FileLayer, messages: Sequence[Publication]) -> None:
+    """Fsync each directory in which there is something new. Its failure is that of all who have a copy there."""
+    directories: dict[str, list[tuple[Publication, Mailbox]]] = {}
+    for message in messages:
+        if message.error is None:
+            for entry in message.entries:
+                directories.setdefault(entry.new, []).append((message, entry.mailbox))
+    for directory, sharers in directories.items():
+        try:
+            files.fsync_directory(directory)
+        except OSError as error:
+            for message, mailbox in sharers:
+                with message.failing_alone(mailbox):
+                    raise error

@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import attrs
@@ -104,6 +105,10 @@ class StagedBody:
         The C{Deferred} fails with what staging met: L{StorageFailed}, L{mailagent.interfaces.StorageFull} or
         L{mailagent.interfaces.MailboxUnwritable}; or with L{StorageFailed} when the content was discarded.
         """
+        return self.lend(partial(self._run_in_thread, job))
+
+    def lend(self, job: Callable[[StagedContent], Deferred[_T]]) -> Deferred[_T]:
+        """The same for a C{job} that is called here, and done when its C{Deferred} fires."""
         turn: Deferred[None] = Deferred()
         reading = turn.addCallback(lambda _: self._start(job))
         self._turns.append(turn)
@@ -142,7 +147,7 @@ class StagedBody:
             self._files.write(self._fd, content)
             self._stored += len(content)
 
-    def _start(self, job: Callable[[StagedContent], _T]) -> Deferred[_T]:
+    def _start(self, job: Callable[[StagedContent], Deferred[_T]]) -> Deferred[_T]:
         if self._discarded:
             raise StorageFailed("the content was discarded")
         if self._error is not None:
@@ -150,7 +155,7 @@ class StagedBody:
         self._busy, self._in_job = True, len(self._tail)  # a copy
         self._count()
         content = StagedContent(self._files, self._fd, self._stored, bytes(self._tail))
-        return self._run_in_thread(job, content).addBoth(self._done)
+        return job(content).addBoth(self._done)
 
     def _remember(self, failure: Failure) -> None:
         self._error = failure.value

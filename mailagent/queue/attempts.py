@@ -1,9 +1,11 @@
 """What is done with one item that was claimed: it is tried, or given up, and what came of it is written down.
 
-1. What an attempt came to is written where the lease is still ours, and as long as it takes.
-2. A courier that fails in a way it does not promise has deferred the message.
-3. A lease ends in every case: by a settlement, by a release, or, where the database is away at a stop, by the next
-   start.
+What holds for each:
+
+  1. What an attempt came to is written where the lease is still ours, and as long as it takes.
+  2. A courier that fails in a way it does not promise has deferred the message.
+  3. A lease ends in every case: by a settlement, by a release, or, where the database is away at a stop, by the next
+     start.
 """
 
 from __future__ import annotations

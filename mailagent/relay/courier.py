@@ -141,7 +141,8 @@ class _Delivery:
         try:
             return await self._sessions.open(self._hop, host, address)
         except SendingFailed as failure:
-            self._unreached = Hop(host, address), failure.deferral
+            said = failure.reply is not None  # else the words are ours
+            self._unreached = Hop(host if said else "", address), failure.deferral
             return None
 
     async def _ask(self, sender: Sender) -> tuple[Outcome, ...]:

@@ -1,9 +1,11 @@
 """How a session with a next hop is opened: TLS as asked for, and a login where there is one.
 
-- C{may}: STARTTLS with whoever is there, where it is offered. If the handshake fails, once more without it; the
-  address is remembered for an hour, and not asked for TLS meanwhile.
-- C{require}: STARTTLS, or no session. C{verify}: with the server that was meant.
-- A login is given under verified TLS alone, whatever the route says, but on loopback.
+What is demanded, and what is done:
+
+  - C{may}: STARTTLS with whoever is there, where it is offered. If the handshake fails, once more without it; the
+    address is remembered for an hour, and not asked for TLS meanwhile.
+  - C{require}: STARTTLS, or no session. C{verify}: with the server that was meant.
+  - A login is given under verified TLS alone, whatever the route says, but on loopback.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ from mailagent.config import Limits
 from mailagent.envelope.reply import Reply
 from mailagent.smtp import replies
 from mailagent.smtp.command_buffer import CommandBuffer
+from mailagent.smtp.direct_write import write_now
 from mailagent.smtp.peer import Peer
 
 #: Octets that may wait behind a pending decision before the peer is no longer read.
@@ -66,6 +67,7 @@ class Connection(smtp.ESMTP):
         self._pending = False
         self._reading = True
         self._writable = True
+        self._direct = True
         self._expired = False
         self._over = False
         self._heard = False
@@ -243,7 +245,11 @@ class Connection(smtp.ESMTP):
 
     def _flush(self) -> None:
         if self._output and self.transport is not None:
-            self.transport.write(b"".join(self._output))
+            octets = b"".join(self._output)
+            taken = write_now(self.transport, octets) if self._direct else 0
+            if taken < len(octets):
+                self._direct = False  # the transport has a buffer from now on, which nothing may overtake
+                self.transport.write(octets[taken:])
         self._output.clear()
 
     def _close(self, reply: Reply) -> None:

@@ -224,7 +224,7 @@ class OutgoingTransaction:
             return
         reply = failure.verdict
         ours = reply is not failure.reply or (self._mail is None and isinstance(failure, TransactionRefused))
-        hop = Hop() if ours else self._server.hop
+        hop = attrs.evolve(self._server.hop, host="") if ours else self._server.hop
         self._decided |= {recipient: Outcome(recipient, reply, hop) for recipient in undecided}
         self._accepted = {}
         failure.outcomes = self._outcomes({})

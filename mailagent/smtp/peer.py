@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -36,18 +37,14 @@ class Peer:
         if isinstance(remote, UNIXAddress):
             return cls("", 0)
         try:
-            parsed = ipaddress.ip_address(remote.host)
+            return cls(_canonical(remote.host), remote.port)
         except (AttributeError, ValueError):
             return cls("unknown", 0)
-        mapped = getattr(parsed, "ipv4_mapped", None)
-        return cls(str(mapped or parsed), remote.port)
 
     @property
     def local(self) -> bool:
         """Whether the peer is on this machine: loopback or a local socket."""
-        if self.address == "unknown":
-            return False
-        return not self.address or ipaddress.ip_address(self.address).is_loopback
+        return not self.address or _is_loopback(self.address)
 
     @property
     def network(self) -> str:
@@ -63,6 +60,18 @@ class Peer:
         if not self.address:
             return "local socket"
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+@lru_cache(maxsize=4096)
+def _canonical(address: str) -> str:
+    """An IP address in the one form we have of it. @raise ValueError: it is none."""
+    parsed = ipaddress.ip_address(address)
+    return str(getattr(parsed, "ipv4_mapped", None) or parsed)
+
+
+@lru_cache(maxsize=4096)
+def _is_loopback(address: str) -> bool:
+    return address != "unknown" and ipaddress.ip_address(address).is_loopback
 
 
 def tls_phrase(transport: Any) -> str:

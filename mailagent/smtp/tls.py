@@ -1,8 +1,10 @@
 """The server's side of TLS: which certificate a client gets, and new ones taken up as their files change.
 
-1. A handshake uses the newest certificate that could be read; sessions that are open keep theirs.
-2. What cannot be used changes nothing: the certificate from before stays, and the log says so once.
-3. A client that names a host (SNI) gets that host's certificate; any other, the default one.
+What can be relied on:
+
+  1. A handshake uses the newest certificate that could be read; sessions that are open keep theirs.
+  2. What cannot be used changes nothing: the certificate from before stays, and the log says so once.
+  3. A client that names a host (SNI) gets that host's certificate; any other, the default one.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from twisted.logger import ILogObserver, LogEvent, globalLogBeginner
 from zope.interface import provider
 
 from mailagent import log
+from mailagent.parts import spare_what_stays
 from mailagent.workers.counts import Counts
 from mailagent.workers.process import CHANNEL, COUNTS, LISTENERS
 from mailagent.workers.worker import Worker
@@ -39,6 +40,7 @@ def main(number: int, log_format: str, listeners: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: clock.callFromThread(worker.drain))
     clock.adoptStreamConnection(CHANNEL, socket.AF_UNIX, Factory.forProtocol(lambda: worker.channel))
     os.close(CHANNEL)
+    clock.callWhenRunning(spare_what_stays)
     clock.run(installSignalHandlers=False)
     sys.stdout.flush()
     os._exit(0)  # nothing is left to do, and to take the interpreter down takes its time

@@ -112,6 +112,14 @@ def test_who_is_deferred_is_left_in_the_drop_and_who_is_refused_is_told(site: Si
     assert left.count(b"RCPT") == 1
 
 
+def test_with_v_what_is_left_for_a_server_that_is_away_is_told_too(site: Site) -> None:
+    site.reply = None
+    done = site.run("-v", "ann", "bob")
+    assert done.exit_code == 0
+    told = "sendmail: {}@example.org: left for the server (nobody listens)\n"
+    assert done.stderr == told.format("ann") + told.format("bob")
+
+
 def test_unknown_users_alone_have_a_status_of_their_own(site: Site) -> None:
     site.reply = lambda recipient: Reply(550, "5.1.1", "No such user")
     assert site.run("ann").exit_code == 67

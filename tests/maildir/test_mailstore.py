@@ -401,3 +401,25 @@ def test_a_large_message_passes_through_real_threads_with_back_pressure(tmp_path
         (path,) = Path(user.path, "new").iterdir()
         assert path.read_bytes() == HEADER + LARGE * 8
     assert debris(tmp_path) == []
+
+
+def test_what_takes_long_or_waits_for_another_store_holds_up_nobody() -> None:
+    files, threads = memory_maildirs(ANN), Threads()
+    store, numbers = mailstore(files, run=threads.run), iter("1234")
+
+    def begin(content: bytes, last: Callable[[Chunks], None] | None = None) -> int:
+        """How many jobs there are once this is being committed."""
+        body = store.stage(ANN)
+        body.write(content)
+        if content is LARGE:  # the job that writes it to its file
+            threads.jobs.insert(0, threads.jobs.pop())
+            threads.finish()
+        store.commit(ID + next(numbers), [Copy(ANN, HEADER)], body, last)
+        return len(threads.jobs)
+
+    assert begin(SMALL) == 1
+    assert begin(SMALL) == 1
+    assert begin(SMALL, lambda chunks: None) == 2
+    assert begin(LARGE) == 3
+    threads.finish_all()
+    assert len(files.names("/mail/ann/new")) == 4

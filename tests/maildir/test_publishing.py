@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from mailagent.envelope.copy import Copy
 from mailagent.interfaces import MailboxUnwritable, StorageFailed, StorageFull
 from mailagent.maildir.memory import MemoryFiles, PowerCut, Survival
-from mailagent.maildir.publishing import Entry, Publication
+from mailagent.maildir.publishing import Entry, Publication, publish
 from mailagent.maildir.staging import StagedContent
 from tests.maildir.support import ANN, BOB, CAT, memory_maildirs, prepare
 
@@ -44,9 +44,16 @@ def staged(files: MemoryFiles) -> list[str]:
     return [name for mailbox in MAILBOXES for name in files.names(f"{mailbox.path}/tmp")]
 
 
+def publish_one(files: MemoryFiles, content: StagedContent, entries: Sequence[Entry] = ENTRIES) -> None:
+    message = Publication(files, entries, content)
+    publish(files, [message])
+    if message.error is not None:
+        raise message.error
+
+
 def total_calls() -> int:
     files, content = new_files()
-    Publication(files, ENTRIES).run(content)
+    publish_one(files, content)
     return len(files.calls)
 
 
@@ -56,7 +63,7 @@ def cuts() -> Iterator[tuple[int, bool]]:
 
 def test_every_copy_is_whole_in_new_and_nothing_stays_in_tmp() -> None:
     files, content = new_files()
-    Publication(files, ENTRIES).run(content)
+    publish_one(files, content)
     assert visible(files) == WHOLE
     assert staged(files) == []
     assert files.descriptors == ["/mail/ann/tmp"]  # the body's own
@@ -65,7 +72,7 @@ def test_every_copy_is_whole_in_new_and_nothing_stays_in_tmp() -> None:
 @pytest.mark.parametrize("survival", Survival)
 def test_what_was_published_survives_a_power_cut(survival: Survival) -> None:
     files, content = new_files()
-    Publication(files, ENTRIES).run(content)
+    publish_one(files, content)
     assert visible(files.restarted(survival)) == WHOLE
 
 
@@ -77,7 +84,7 @@ def test_a_power_cut_at_any_call_leaves_nothing_torn_and_loses_nothing_that_was_
         files, content = new_files()
         files.cut_power(number, during=during)
         with pytest.raises(PowerCut):
-            Publication(files, ENTRIES).run(content)
+            publish_one(files, content)
         after = files.restarted(survival)
         assert visible(after).items() <= WHOLE.items(), (number, during)
         prepare(after, *MAILBOXES)
@@ -90,7 +97,7 @@ def test_a_process_killed_at_any_call_leaves_nothing_torn() -> None:
         files, content = new_files()
         files.cut_power(number, during=during)
         with pytest.raises(PowerCut):
-            Publication(files, ENTRIES).run(content)
+            publish_one(files, content)
         files.process_restarted()
         assert visible(files).items() <= WHOLE.items(), (number, during)
 
@@ -104,7 +111,7 @@ def test_an_error_at_any_call_undoes_everything_or_does_not_matter(code: int, ki
         files, content = new_files()
         files.fail_next(number, code)
         try:
-            Publication(files, ENTRIES).run(content)
+            publish_one(files, content)
         except StorageFull as error:
             failure: Exception | None = error
         except StorageFailed as error:
@@ -129,7 +136,7 @@ def test_a_power_cut_after_an_error_leaves_nothing_torn() -> None:
             files.fail_next(failing, errno.EIO)
             files.cut_power(failing + later)
             with suppress(PowerCut, StorageFailed):
-                Publication(files, ENTRIES).run(content)
+                publish_one(files, content)
             for survival in Survival:
                 assert visible(files.restarted(survival)).items() <= WHOLE.items(), (failing, later, survival)
 
@@ -139,7 +146,7 @@ def test_a_failed_fsync_is_never_tried_again(call: str) -> None:
     files, content = new_files()
     files.fail(errno.EIO, call, "/mail/bob")
     with pytest.raises(StorageFailed, match="Input/output error"):
-        Publication(files, ENTRIES).run(content)
+        publish_one(files, content)
     assert sum(made.name == call and "/mail/bob" in made.path for made in files.calls) == 1
     assert visible(files) == {}
 
@@ -149,7 +156,7 @@ def test_the_mailbox_at_fault_is_named() -> None:
         files, content = new_files()
         files.fail(errno.EACCES, call, path)
         with pytest.raises(MailboxUnwritable) as caught:
-            Publication(files, ENTRIES).run(content)
+            publish_one(files, content)
         assert caught.value.mailbox == BOB
 
 
@@ -161,14 +168,14 @@ def test_a_name_that_is_taken_is_never_overwritten_nor_removed(directory: str) -
     files.write(fd, b"another's")
     files.close(fd)
     with pytest.raises(StorageFailed, match="File exists"):
-        Publication(files, ENTRIES).run(content)
+        publish_one(files, content)
     assert files.content(taken) == b"another's"
     assert {**visible(files), taken: b""} == {taken: b""}
 
 
 def test_each_directory_is_synced_once_after_the_last_link_and_before_any_name_in_tmp_goes() -> None:
     files, content = new_files()
-    Publication(files, ENTRIES).run(content)
+    publish_one(files, content)
     names = [call.name for call in files.calls]
     synced = [call.path for call in files.calls if call.name == "fsync_directory"]
     assert synced == ["/mail/ann/new", "/mail/bob/new", "/mail/cat/new"]
@@ -180,7 +187,7 @@ def test_each_directory_is_synced_once_after_the_last_link_and_before_any_name_i
 def test_a_small_copy_costs_no_needless_call() -> None:
     files = memory_maildirs(ANN)
     files.calls.clear()
-    Publication(files, ENTRIES[:1]).run(StagedContent(files, None, 0, BODY))
+    publish_one(files, StagedContent(files, None, 0, BODY), ENTRIES[:1])
     assert [call.name for call in files.calls] == [
         *("open_new", "write", "fsync", "close"),
         *("link", "fsync_directory", "unlink"),
@@ -189,5 +196,5 @@ def test_a_small_copy_costs_no_needless_call() -> None:
 
 def test_a_message_without_content_still_has_its_header() -> None:
     files = memory_maildirs(*MAILBOXES)
-    Publication(files, ENTRIES[:1]).run(StagedContent(files, None, 0, b""))
+    publish_one(files, StagedContent(files, None, 0, b""), ENTRIES[:1])
     assert visible(files) == {"/mail/ann/new/1": b"Delivered-To: 1\n"}
