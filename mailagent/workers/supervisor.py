@@ -1,10 +1,12 @@
 """Looks after the session processes: starts them, replaces those that end, kills those that hang, stops them all.
 
-1. One that has ended is replaced: at once if it had lived for a while, else after a pause that doubles.
-2. Each tells every second that it is alive. Silence is counted in looks of ours, one a second, and not in time: what
-   stops the whole machine stops us as well, and is nobody's fault.
-3. A changed configuration is taken up by all or by none. One that ends meanwhile has no vote, and its successor
-   begins with what is valid then.
+What can be relied on:
+
+  1. One that has ended is replaced: at once if it had lived for a while, else after a pause that doubles.
+  2. Each tells every second that it is alive. Silence is counted in looks of ours, one a second, and not in time: what
+     stops the whole machine stops us as well, and is nobody's fault.
+  3. A changed configuration is taken up by all or by none. One that ends meanwhile has no vote, and its successor
+     begins with what is valid then.
 """
 
 from __future__ import annotations
