@@ -89,6 +89,7 @@ class Connection:
 
     session: Session
     transport: StringTransport
+    _clock: Clock = attrs.field(factory=Clock)
     _seen: int = 0
 
     def send(self, octets: bytes) -> bytes:
@@ -104,7 +105,9 @@ class Connection:
         return self.received()
 
     def received(self) -> bytes:
-        """What the session has written since the last look."""
+        """What the session has written since the last look, once it has had all its turns."""
+        while any(call.getTime() <= self._clock.seconds() for call in self._clock.getDelayedCalls()):
+            self._clock.advance(0)
         written = bytes(self.transport.value())
         fresh, self._seen = written[self._seen :], len(written)
         return fresh
@@ -240,7 +243,7 @@ class MemoryServer:
         assert isinstance(session, Session)
         transport = StringTransport(peerAddress=address)
         session.makeConnection(transport)
-        return Connection(session, transport)
+        return Connection(session, transport, self.clock)
 
     def stored(self, *mailbox: str) -> list[bytes]:
         """The messages in a mailbox, oldest first: C{stored("user1")}, C{stored("example.org", "ann")}."""

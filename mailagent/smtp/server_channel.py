@@ -27,6 +27,9 @@ from mailagent.smtp.command_buffer import MAX_LINE, LineFault
 from mailagent.smtp.connection import READ_AHEAD, Connection
 from mailagent.smtp.incoming import IncomingMessage
 
+#: Commands of one session that are carried out while all others wait. One that pipelines a long group has fewer.
+_MOST_STEPS = 100
+
 __all__ = ["READ_AHEAD", "ServerChannel"]
 
 
@@ -86,14 +89,23 @@ class ServerChannel(Connection):
             return
         self._pumping = True
         try:
+            steps = 0
             while self._writable and not self._pending and not self._over and self._step():
-                pass
+                steps += 1
+                if steps >= _MOST_STEPS and not self._pending:
+                    self._give_way()
         finally:
             self._pumping = False
         self._flush()
         if self._ended and self._writable and not self._pending and not self._over:
             self._hang_up()
         self._regulate()
+
+    def _give_way(self) -> None:
+        """Let the others have their turn."""
+        turn: Deferred[None] = Deferred()
+        self._decide(turn, lambda _: None)
+        self.callLater(0, lambda: turn.callback(None))
 
     def _step(self) -> bool:
         """Take one command or all content there is; C{False} if there is nothing to take."""

@@ -569,3 +569,25 @@ def test_a_peer_who_does_not_take_our_farewell_is_cut_off_whatever_it_sends() ->
     assert not connection.transport.disconnected
     server.clock.advance(1)
     assert connection.transport.disconnected
+
+
+def test_a_peer_with_very_many_commands_lets_others_have_their_turn() -> None:
+    server = MemoryServer()
+    busy, other = server.connect(), server.connect()
+    for connection in (busy, other):
+        connection.greet()
+    busy.session.dataReceived(b"RSET\r\n" * 1000)
+    assert bytes(busy.transport.value()).count(b"250 2.0.0") < 200
+    assert codes(other.send(b"NOOP\r\n")) == ["250 2.0.0"]
+    assert busy.received().count(b"250 2.0.0") == 1000
+
+
+def test_a_peer_that_goes_before_its_next_turn_is_gone() -> None:
+    server = MemoryServer()
+    connection = server.connect()
+    connection.greet()
+    connection.session.dataReceived(b"RSET\r\n" * 1000)
+    connection.lose()
+    server.clock.advance(0)
+    assert server.factory.sessions == set()
+    assert connection.received().count(b"250 2.0.0") < 200
