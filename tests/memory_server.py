@@ -33,13 +33,13 @@ from mailagent.interfaces import Chunks, IQueue
 from mailagent.maildir.layout import prepare
 from mailagent.maildir.mailstore import Maildirs
 from mailagent.maildir.memory import MemoryFiles
+from mailagent.parts import authentication
 from mailagent.reception.submission import SubmissionRealm
 from mailagent.reception.transaction import Reception
 from mailagent.smtp.factory import SessionFactory
 from mailagent.smtp.login import Authentication
 from mailagent.smtp.role import LMTP, MX, SUBMISSION, Role
 from mailagent.smtp.session import Session
-from mailagent.tap import authentication
 from tests.maildir.support import Events, run_now
 
 ROOT = "/mail"
