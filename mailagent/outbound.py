@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from random import SystemRandom
+from threading import Thread
 from typing import Any
 
 import attrs
@@ -81,10 +82,7 @@ class Outbound:
         self._reactor = reactor
         self._seconds = seconds
         self._log = log
-        self._pools = {
-            name: ThreadPool(minthreads=0, maxthreads=most, name=name)
-            for name, most in (("dns", THREADS), ("readers", _READERS))
-        }
+        self._pools = {name: _pool(name, most) for name, most in (("dns", THREADS), ("readers", _READERS))}
         self._remote = self._courier(listening, logged)
         local = LocalCourier(directory, mailstore, self, new_message_id)
         self._delivery = LocalFirst(directory, local, self._remote)
@@ -177,8 +175,15 @@ class Outbound:
         await self._remote.close()
         await self._in_pool("readers")(running.writer.stop)
         running.readers.dispose()
-        for pool in self._pools.values():
-            pool.stop()
+        for pool in self._pools.values():  # whose threads may wait for a name server longer than we do
+            Thread(target=pool.stop, name="stop", daemon=True).start()
 
     def _in_pool(self, name: str) -> Callable[..., Deferred[Any]]:
         return partial(deferToThreadPool, self._reactor, self._pools[name])
+
+
+def _pool(name: str, most: int) -> ThreadPool:
+    """Threads that may hang, on a name server or a disk: daemons, so that this does not outlast a stop."""
+    pool = ThreadPool(minthreads=0, maxthreads=most, name=name)
+    pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
+    return pool

@@ -42,6 +42,8 @@ def _is_null(stream: TextIO | None) -> bool:
 
 #: Seconds for jobs under way to end, where the time for transactions is used up.
 _LEAST_WAIT = 1.0
+#: Seconds for the rest of the server to write down what it has come to, beyond its time.
+_LAST_WORDS = 5.0
 
 
 class StartError(SystemExit, Exception):
@@ -117,6 +119,7 @@ class MailAgent(Service):
         self._stopping = False
         self._hurry = False
         self._stop_by = 0.0
+        self._rest_ends: Deferred[None] | None = None
         self._threads_end: Deferred[None] | None = None
 
     def setServiceParent(self, parent: Any) -> None:
@@ -195,7 +198,9 @@ class MailAgent(Service):
 
     def _stopped(self, _: object) -> Deferred[None]:
         left = 0.0 if self._hurry else max(self._stop_by - self._reactor.seconds(), 0.0)
-        ended = maybeDeferred(self._end, left).addErrback(self._not_ended).addCallback(lambda _: self._end_threads())
+        most = _LEAST_WAIT if self._hurry else left + _LAST_WORDS
+        self._rest_ends = _when_ended(maybeDeferred(self._end, left)).addTimeout(most, self._reactor)
+        ended = self._rest_ends.addErrback(self._not_ended).addCallback(lambda _: self._end_threads())
         return ended.addBoth(lambda _: events.STOPPED(self._log))
 
     def _not_ended(self, failure: Failure) -> None:
@@ -239,8 +244,9 @@ class MailAgent(Service):
         else:
             self._hurry = True
             self._abort()
-            if self._threads_end is not None:
-                self._threads_end.cancel()
+            ending = self._threads_end or self._rest_ends
+            if ending is not None:
+                ending.cancel()
 
     def _abort(self) -> None:
         self._factory.abort()
@@ -258,6 +264,18 @@ def _stand_back(port: Any, factory: IProtocolFactory) -> bool:
         return False
     port.stopReading()
     return True
+
+
+def _when_ended(done: Deferred[None]) -> Deferred[None]:
+    """Fires as C{done} does; to be cancelled is its own affair: C{done} may hang on a disk, and hear of nothing."""
+    ended: Deferred[None] = Deferred()
+
+    def tell(result: Failure | None) -> None:
+        if not ended.called:
+            ended.callback(result)
+
+    done.addBoth(tell)
+    return ended
 
 
 def _reason(error: BaseException | None) -> str:

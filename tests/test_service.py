@@ -230,6 +230,37 @@ def test_a_second_signal_gives_up_a_disk_that_hangs_at_once(world: World, hangin
     assert stopped
 
 
+def test_a_queue_that_does_not_end_is_given_up_some_seconds_after_its_time(world: World) -> None:
+    events, asked, queue = Events(), list[float](), Deferred[None]()
+    service = world.service()
+
+    def end(seconds: float) -> Deferred[None]:
+        asked.append(seconds)
+        return queue
+
+    service._log, service._end = events.log, end
+    service.startService()
+    service.stopService()
+    assert asked == [world.server.config.limits.stop_time]
+    world.reactor.advance(world.server.config.limits.stop_time)
+    assert events.named == ["stopping"]
+    world.reactor.advance(5)
+    assert events.named == ["stopping", "error", "stopped"]
+    queue.callback(None)
+
+
+def test_a_second_signal_gives_up_a_queue_that_does_not_end_at_once(world: World) -> None:
+    service = world.service()
+    service._end = lambda seconds: Deferred()
+    service.startService()
+    service._stop()
+    stopped: list[None] = []
+    service.stopService().addCallback(stopped.append)
+    assert not stopped
+    service._stop()
+    assert stopped
+
+
 def test_what_a_daemon_cannot_start_for_is_in_its_log(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     events = Events()
     globalLogPublisher.addObserver(events)

@@ -50,7 +50,8 @@ class Writer:
 
     def start(self) -> None:
         """Begin to take jobs."""
-        self._thread = Thread(target=self._work, name="database writer")
+        # A daemon: it may hang on a disk that does not answer, and that must not keep the process from its end.
+        self._thread = Thread(target=self._work, name="database writer", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:

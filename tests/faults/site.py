@@ -55,8 +55,8 @@ class Held:
     @classmethod
     def by(cls, pid: int) -> Held:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        count = [sum(1 for _ in Path(f"/proc/{pid}/{what}").iterdir()) for what in ("fd", "task")]
-        return cls(*count, pages * os.sysconf("SC_PAGESIZE") // 1024)
+        descriptors, threads = (sum(1 for _ in Path(f"/proc/{pid}/{what}").iterdir()) for what in ("fd", "task"))
+        return cls(descriptors, threads, pages * os.sysconf("SC_PAGESIZE") // 1024)
 
 
 @attrs.frozen
