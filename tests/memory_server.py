@@ -158,7 +158,8 @@ class MemoryQueue:
     def enqueue(self, messages: Sequence[QueuedMessage], content: Chunks) -> None:
         if self.trouble is not None:
             raise self.trouble
-        self.messages += [(message, b"".join(content())) for message in messages]
+        shared = b"".join(content())
+        self.messages += [(message, shared if message.body is None else message.body) for message in messages]
 
 
 class MemoryServer:

@@ -25,6 +25,7 @@ def pack(messages: Sequence[QueuedMessage]) -> list[dict[str, Any]]:
             "header": message.header.decode("latin-1"),
             "report_to": _pack_address(message.report_to),
             "login": message.login,
+            "body": None if message.body is None else message.body.decode("latin-1"),
         }
         for message in messages
     ]
@@ -43,6 +44,7 @@ def unpack(packed: Sequence[Any]) -> list[QueuedMessage]:
                 each["header"].encode("latin-1"),
                 _unpack_address(each["report_to"]),
                 each["login"],
+                None if each["body"] is None else each["body"].encode("latin-1"),
             )
             for each in packed
         ]

@@ -33,7 +33,9 @@ envelopes = st.builds(
     st.booleans(),
     st.dictionaries(addresses, notifies),
 )
-messages = st.builds(QueuedMessage, texts, envelopes, st.binary(), st.none() | addresses, texts)
+messages = st.builds(
+    QueuedMessage, texts, envelopes, st.binary(), st.none() | addresses, texts, st.none() | st.binary()
+)
 
 
 @given(st.lists(messages))
