@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
+import stat
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -21,6 +25,7 @@ from twisted.logger import FileLogObserver, LogEvent, Logger, LogLevel, formatEv
 from twisted.python.logfile import LogFile
 
 from mailagent.envelope.printable import printable
+from mailagent.log_stream import LogStream
 
 #: Longest peer-given string that goes into an event; the rest is cut off.
 _MAX_FACT = 512
@@ -133,6 +138,7 @@ RESTART_NEEDED = Event("restart_needed", "changed, and taken up by a restart onl
 RELOAD_REFUSED = Event("reload_refused", "nothing reloaded: {reason}", LogLevel.error)
 STOPPING = Event("stopping", "stopping: {sessions} open, {busy} in a transaction, at most {seconds:g} s")
 STOPPED = Event("stopped", "stopped")
+LOG_LOST = Event("log_lost", "{count} lines of the log were lost, as nobody read it", LogLevel.warn)
 NOTICE = Event("notice", "{text}")
 
 
@@ -188,6 +194,9 @@ def _second(second: int) -> tuple[str, str]:
     return moment[:19], moment[19:]
 
 
+_FORMS = {"text": format_text, "json": format_json}
+
+
 class Output(FileLogObserver):
     """The observer that writes the log, and the lines that other processes have written for it.
 
@@ -195,7 +204,7 @@ class Output(FileLogObserver):
     """
 
     def __init__(self, out: IO[Any], log_format: str) -> None:
-        super().__init__(out, {"text": format_text, "json": format_json}[log_format])
+        super().__init__(out, _FORMS[log_format])
         self.log_format = log_format
         self._out = out
 
@@ -220,17 +229,33 @@ def observer(log_format: str, logfile: str) -> Output:
     @param log_format: one of L{FORMATS}.
     @param logfile: a path, or C{"-"} for standard output. SIGUSR1 starts a new file.
     """
-    return Output(_open(logfile), log_format)
+    form = _FORMS[log_format]
+
+    def lost(count: int) -> str:
+        told = {"event": LOG_LOST.name, "log_format": LOG_LOST.format, "log_level": LOG_LOST.level, "count": count}
+        return form({**told, "log_time": time.time()}) or ""
+
+    return Output(_open(logfile, lost), log_format)
 
 
-def _open(logfile: str) -> IO[Any]:
+def _open(logfile: str, lost: Callable[[int], str]) -> IO[Any]:
     if logfile == "-":
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")  # an event that cannot be encoded would be lost
-        return sys.stdout
+        return _standard_output(lost)
     file = LogFile.fromFullPath(logfile)
     if not signal.getsignal(signal.SIGUSR1):
         from twisted.internet import reactor
 
         signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.rotate))  # type: ignore[attr-defined]
     return cast(IO[Any], file)
+
+
+def _standard_output(lost: Callable[[int], str]) -> IO[Any]:
+    """Standard output, which may be a pipe, or a terminal, whose reader does not read."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # an event that cannot be encoded would be lost
+        with suppress(OSError):  # no descriptor: a test's
+            fd = sys.stdout.fileno()
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                sys.stdout.flush()
+                return cast(IO[Any], LogStream(fd, sys.stdout.encoding, lost))
+    return sys.stdout

@@ -6,14 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import programs
 from tests.faults.site import ELSEWHERE, SMALL, USER1, USER2, Site, build, send, started
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    if programs.find("cc") is None:
-        programs.absent("cc")
+    """For tests that ask for C{cc}."""
     directory = tmp_path_factory.mktemp("site")
     with started(directory, build(directory)) as site:
         yield site

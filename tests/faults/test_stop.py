@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests import programs
 from tests.faults.site import ELSEWHERE, SMALL, Site, build, send, started
+
+pytestmark = pytest.mark.requires("cc")
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    if programs.find("cc") is None:
-        programs.absent("cc")
     with started(tmp_path, build(tmp_path)) as site:
         yield site
 

@@ -14,6 +14,8 @@ from tests.faults.site import ANN, ELSEWHERE, LARGE, SMALL, USER1, USER2, Held, 
 FULL, FAILED, UNWRITABLE = (452, "4.3.1"), (451, "4.3.0"), (451, "4.2.0")
 LOG = "queue.db-wal"
 
+pytestmark = pytest.mark.requires("cc")
+
 
 @pytest.fixture
 def client(site: Site) -> Iterator[smtplib.SMTP]:
