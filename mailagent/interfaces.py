@@ -112,7 +112,8 @@ class IQueue(Interface):
     """The durable queue, for those who put messages there."""
 
     def enqueue(messages: Sequence[QueuedMessage], content: Chunks) -> None:
-        """Take all of these messages, durably, or none. They share C{content}. Blocks, so for a thread.
+        """Take all of these messages, durably, or none. They share C{content}, but for those that have a C{body} of
+        their own. Blocks, so for a thread.
 
         @raise StorageFull: no room for them now.
         @raise StorageFailed: the database cannot take them now.

@@ -21,7 +21,7 @@ from typing import IO, Any, cast
 
 import attrs
 from constantly import NamedConstant
-from twisted.logger import FileLogObserver, ILogObserver, LogEvent, Logger, LogLevel, formatEvent
+from twisted.logger import FileLogObserver, LogEvent, Logger, LogLevel, formatEvent
 from twisted.python.logfile import LogFile
 
 from mailagent.envelope.printable import printable
@@ -127,6 +127,11 @@ QUEUE_TROUBLE = Event(
     "queue_trouble", "the queue's database cannot be {verb}, what needs it waits: {reason}", LogLevel.error
 )
 QUEUE_RECOVERED = Event("queue_recovered", "the queue's database can be {verb} again")
+WORKER_STARTED = Event("worker_started", "worker {worker} serves, process {pid}")
+WORKER_ENDED = Event("worker_ended", "worker {worker} (process {pid}) has ended: {status}", LogLevel.error)
+WORKER_HUNG = Event(
+    "worker_hung", "worker {worker} (process {pid}) has not been heard of for {seconds:g} s: killed", LogLevel.error
+)
 ERROR = Event("error", "{what}: {reason}", LogLevel.error)
 RELOADED = Event("reloaded", "reloaded {source}, changed: {changed}")
 RESTART_NEEDED = Event("restart_needed", "changed, and taken up by a restart only: {settings}", LogLevel.warn)
@@ -189,19 +194,48 @@ def _second(second: int) -> tuple[str, str]:
     return moment[:19], moment[19:]
 
 
-def observer(log_format: str, logfile: str) -> ILogObserver:
+_FORMS = {"text": format_text, "json": format_json}
+
+
+class Output(FileLogObserver):
+    """The observer that writes the log, and the lines that other processes have written for it.
+
+    @ivar log_format: one of L{FORMATS}.
+    """
+
+    def __init__(self, out: IO[Any], log_format: str) -> None:
+        super().__init__(out, _FORMS[log_format])
+        self.log_format = log_format
+        self._out = out
+
+    def write(self, lines: str) -> None:
+        """Put whole lines into the log as they are."""
+        self._out.write(lines)
+        self._out.flush()
+
+
+def tell_again(lines: str, log: Logger | None = None) -> None:
+    """Emit the events that another process has written as JSON, for observers that take events only."""
+    log = log or Logger("mailagent")
+    for line in lines.splitlines():
+        event = json.loads(line)
+        level = LogLevel.lookupByName(event.pop("level"))
+        log.emit(level, "{message}", **event)
+
+
+def observer(log_format: str, logfile: str) -> Output:
     """The observer that writes the log.
 
     @param log_format: one of L{FORMATS}.
     @param logfile: a path, or C{"-"} for standard output. SIGUSR1 starts a new file.
     """
-    form = {"text": format_text, "json": format_json}[log_format]
+    form = _FORMS[log_format]
 
     def lost(count: int) -> str:
         told = {"event": LOG_LOST.name, "log_format": LOG_LOST.format, "log_level": LOG_LOST.level, "count": count}
         return form({**told, "log_time": time.time()}) or ""
 
-    return FileLogObserver(_open(logfile, lost), form)
+    return Output(_open(logfile, lost), log_format)
 
 
 def _open(logfile: str, lost: Callable[[int], str]) -> IO[Any]:

@@ -23,6 +23,7 @@ class Options(usage.Options):
         ["hostname", None, None, "This server's name, for greeting and trace header"],
         ["mailboxes", "m", None, "Directory that holds the mailboxes"],
         ["state", None, None, "Directory that holds what the server keeps between runs"],
+        ["workers", None, None, "How many processes serve the listeners: a number, or auto for one each processor"],
         ["log-format", None, "text", "How the log is written: text or json"],
         ["log-level", None, "info", "What is logged: info, or debug for all that is said to other servers too"],
     ]
@@ -93,4 +94,5 @@ class Options(usage.Options):
             listen=self["listen"],
             hostname=self["hostname"],
             state=self["state"],
+            workers=self["workers"],
         )

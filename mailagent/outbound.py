@@ -29,18 +29,12 @@ from mailagent.database.migration import migrate
 from mailagent.database.reader import Reader
 from mailagent.database.writer import Writer
 from mailagent.dns.resolver import THREADS, Resolver
-from mailagent.envelope.outcome import Outcome
 from mailagent.envelope.queued import QueuedMessage
 from mailagent.interfaces import Chunks, ICourier, IDirectory, IMailstore, IQueue, StorageFailed
-from mailagent.queue.items import DELIVERED, QueuedRecipient, Settlement, StoredMessage
 from mailagent.queue.node import node_id
-from mailagent.queue.notification import notifications
 from mailagent.queue.queue import Queue, reading
-from mailagent.queue.report import compose
-from mailagent.queue.returned import returned_header
 from mailagent.queue.scheduler import Scheduler
 from mailagent.queue.store import Store
-from mailagent.reception.dispatch import ComposeNotice
 from mailagent.reception.local_courier import LocalCourier, LocalFirst
 from mailagent.relay.courier import Courier
 from mailagent.relay.ourselves import Ourselves
@@ -193,19 +187,3 @@ def _pool(name: str, most: int) -> ThreadPool:
     pool = ThreadPool(minthreads=0, maxthreads=most, name=name)
     pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
     return pool
-
-
-def success_notice(hostname: str, new_message_id: Callable[[], str], seconds: Callable[[], float]) -> ComposeNotice:
-    """What writes notices of success for mail that came in."""
-
-    def notice(message: QueuedMessage, outcomes: Sequence[Outcome], beginning: bytes) -> tuple[QueuedMessage, bytes]:
-        now = seconds()
-        stored = StoredMessage(message.id, now, message.envelope, message.header, 0, message.report_to)
-        settlements = [
-            Settlement(QueuedRecipient(0, each.recipient, message.envelope.wishes(each.recipient)), each, DELIVERED)
-            for each in outcomes
-        ]
-        told = notifications(stored, settlements, now, 0.0)
-        return compose(stored, told, returned_header(message.header + beginning), hostname, new_message_id(), now)
-
-    return notice

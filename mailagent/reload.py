@@ -2,86 +2,34 @@
 
 What can be relied on:
 
-  1. All or nothing: the whole of it is read, checked and made ready in a thread, and only then put in place.
+  1. All or nothing: the whole of it is read, checked and made ready in a thread, and in every session process, and
+     only then put in place.
   2. Sessions keep the limits and the certificate they began with; the whitelist is new for the next RCPT.
   3. The log tells what changed, what needs a restart, or all that is wrong.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
-from twisted.logger import Logger
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
-from mailagent import certificates, state
 from mailagent import log as events
 from mailagent.config import Config, ConfigError
 from mailagent.config.changes import Changes, changes
-from mailagent.directory.current import CurrentDirectory
-from mailagent.directory.whitelist import Whitelist
 from mailagent.interfaces import MailboxUnwritable
-from mailagent.maildir.files import FileLayer
-from mailagent.maildir.layout import prepare
-from mailagent.reception.relay_networks import RelayNetworks
+from mailagent.parts import Parts
 from mailagent.smtp.certificate import CertificateUnusable
-from mailagent.smtp.factory import SessionFactory
-from mailagent.smtp.tls import ServerTLS, read
 
+#: Puts a changed configuration in place, now or when the C{Deferred} fires.
+PutInPlace = Callable[[], Deferred[Any] | None]
+#: Has other processes make a changed configuration ready; fires with what has them put it in place, or fails.
+Agree = Callable[[Config], Deferred[Callable[[], Deferred[Any]]]]
 #: Runs a job in a thread; what it returns, or fails with, comes by the C{Deferred}.
 InThread = Callable[[Callable[[], "Ready"]], Deferred["Ready"]]
-
-
-@attrs.frozen
-class Parts:
-    """Those parts of the server that follow the configuration as it changes.
-
-    @ivar taken_up: called with what is put in place, for parts that look at it again and again.
-    """
-
-    directory: CurrentDirectory
-    sessions: SessionFactory
-    tls: ServerTLS
-    files: FileLayer
-    networks: RelayNetworks
-    log: Logger
-    taken_up: Callable[[Config], None] = lambda config: None
-
-    def start(self, config: Config) -> None:
-        """Make mailboxes, state directory and certificates ready. Blocks.
-
-        @raise MailboxUnwritable: a mailbox cannot be made or written.
-        @raise CertificateUnusable: a certificate or key cannot be used.
-        @raise OSError: the state directory cannot be written.
-        """
-        prepare(self.files, self.directory.mailboxes(), time.time(), self.log)
-        state.make_directory(config.state)
-        self.tls.use(read(certificates.plan(config, datetime.now(UTC))))
-
-    def make_ready(self, config: Config) -> Callable[[], None]:
-        """Read and make what a changed configuration needs, and put nothing in place yet. Blocks.
-
-        @return: puts it in place; for the reactor's thread.
-        @raise Exception: as L{start}.
-        """
-        whitelist = Whitelist.from_config(config)
-        found = read(certificates.plan(config, datetime.now(UTC)))
-        known = {mailbox.path for mailbox in self.directory.mailboxes()}
-        new = [mailbox for mailbox in whitelist.mailboxes() if mailbox.path not in known]
-        prepare(self.files, new, time.time(), self.log)
-
-        def put_in_place() -> None:
-            self.directory.current = whitelist
-            self.sessions.limits = config.limits
-            self.networks.take_up(config.relay.networks)
-            self.taken_up(config)
-            self.tls.use(found)
-
-        return put_in_place
 
 
 @attrs.frozen
@@ -89,7 +37,7 @@ class Ready:
     """A changed configuration, ready to be put in place."""
 
     changes: Changes
-    put_in_place: Callable[[], None]
+    put_in_place: PutInPlace
 
 
 class Reload:
@@ -97,13 +45,22 @@ class Reload:
 
     @param config: what runs now.
     @param load: reads the configuration as it was read at the start. Blocks; raises L{ConfigError}.
+    @param agree: asks those who share the work, if there are such.
     """
 
-    def __init__(self, config: Config, load: Callable[[], Config], parts: Parts, in_thread: InThread) -> None:
+    def __init__(
+        self,
+        config: Config,
+        load: Callable[[], Config],
+        parts: Parts,
+        in_thread: InThread,
+        agree: Agree | None = None,
+    ) -> None:
         self._config = config
         self._load = load
         self._parts = parts
         self._in_thread = in_thread
+        self._agree = agree
         self._running = False
         self._again = False
 
@@ -112,15 +69,32 @@ class Reload:
             self._again = True
             return
         self._running = True
-        self._in_thread(self._read).addCallbacks(self._take_up, self._refuse).addBoth(self._done)
+        ready = self._in_thread(self._read).addCallback(self._ask)
+        ready.addCallbacks(self._take_up, self._refuse).addBoth(self._done)
 
     def _read(self) -> Ready:
         found = changes(self._config, self._load())
         return Ready(found, self._parts.make_ready(found.config))
 
-    def _take_up(self, ready: Ready) -> None:
-        ready.put_in_place()
-        found = ready.changes
+    def _ask(self, ready: Ready) -> Ready | Deferred[Ready]:
+        """Have all others ready too."""
+        if self._agree is None:
+            return ready
+
+        def with_theirs(theirs: Callable[[], Deferred[Any]]) -> Ready:
+            def put_in_place() -> Deferred[Any]:
+                ready.put_in_place()
+                return theirs()
+
+            return attrs.evolve(ready, put_in_place=put_in_place)
+
+        return self._agree(ready.changes.config).addCallback(with_theirs)
+
+    def _take_up(self, ready: Ready) -> Deferred[None]:
+        placed: Deferred[Any] = maybeDeferred(ready.put_in_place)
+        return placed.addCallback(self._taken_up, ready.changes)
+
+    def _taken_up(self, _: object, found: Changes) -> None:
         self._config = found.config
         events.RELOADED(self._parts.log, source=self._config.source, changed=found.taken or "nothing")
         if found.waiting:

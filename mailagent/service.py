@@ -12,15 +12,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Thread
-from typing import Any, TextIO, cast
+from typing import Any, Protocol, TextIO, cast
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
@@ -30,10 +30,9 @@ from mailagent import log as events
 from mailagent.config import Config
 from mailagent.config.schema import Listener
 from mailagent.interfaces import StorageFailed, StorageFull
+from mailagent.parts import listener_factory
 from mailagent.smtp.certificate import CertificateUnusable
 from mailagent.smtp.factory import SessionFactory
-from mailagent.smtp.proxied import ProxiedFactory, Proxies
-from mailagent.smtp.role import ROLES
 
 
 def _is_null(stream: TextIO | None) -> bool:
@@ -60,6 +59,19 @@ class StartError(SystemExit, Exception):
             print(f"mailagent: {line}", file=sys.__stderr__, flush=True)
 
 
+class SessionProcesses(Protocol):
+    """Those who serve the listeners in our place."""
+
+    def start(self, ports: Sequence[IListeningPort]) -> None:
+        """Begin, on these ports."""
+
+    def stop(self, seconds: float) -> Deferred[None]:
+        """Let open transactions finish, within so many seconds; fires when all have ended."""
+
+    def hurry(self) -> None:
+        """While stopping: wait no longer."""
+
+
 class MailAgent(Service):
     """The server as a Twisted service.
 
@@ -70,6 +82,7 @@ class MailAgent(Service):
     @param observer: takes the log, unless it is C{None}: then twistd's own does.
     @param begin: sets the rest of the server to work, once all is ready.
     @param end: has it end, within so many seconds; called when no session is in a transaction any more.
+    @param processes: serve the listeners; without them, we do.
     @param pool: the threads that write mail; runs as long as the service does. They are daemons (C{Thread.daemon}), or
         a job that hangs keeps the process from its end.
     """
@@ -89,6 +102,7 @@ class MailAgent(Service):
         observer: ILogObserver | None = None,
         begin: Callable[[], None] = lambda: None,
         end: Callable[[float], Deferred[None]] = lambda seconds: succeed(None),
+        processes: SessionProcesses | None = None,
     ) -> None:
         self._config = config
         self._factory = factory
@@ -100,6 +114,7 @@ class MailAgent(Service):
         self._observer = observer
         self._begin = begin
         self._end = end
+        self._processes = processes
         self._ports: list[IListeningPort] = []
         self._stopping = False
         self._hurry = False
@@ -124,9 +139,7 @@ class MailAgent(Service):
 
     def _bind(self, listener: Listener) -> IListeningPort:
         endpoint = listener.endpoint
-        factory = self._factory.listener(ROLES[listener.role], Proxies.of(listener.xclient))
-        if listener.proxies:  # outermost: a proxy's header comes before TLS
-            factory = ProxiedFactory(factory, Proxies.of(listener.proxies), self._reactor)
+        factory = listener_factory(self._factory, listener, self._reactor)
         outcome: list[Any] = []
         try:
             listening = serverFromString(self._reactor, endpoint).listen(factory)
@@ -137,6 +150,8 @@ class MailAgent(Service):
             raise StartError(f"cannot listen on {endpoint}: this kind of endpoint is not ready at once")
         if isinstance(outcome[0], Failure):
             raise StartError(f"cannot listen on {endpoint}: {_reason(outcome[0].value)}")
+        if self._processes is not None and not _stand_back(outcome[0], factory):
+            raise StartError(f"cannot listen on {endpoint}: with workers, only on tcp:, unix: and systemd: endpoints")
         return cast(IListeningPort, outcome[0])
 
     def startService(self) -> None:
@@ -155,6 +170,8 @@ class MailAgent(Service):
         self._pool.start()
         self._begin()
         self._reactor.callWhenRunning(self._catch_signals)
+        if self._processes is not None:
+            self._reactor.callWhenRunning(self._processes.start, self._ports)
         self._reactor.callWhenRunning(self._announce, self._ports)
 
     def addresses(self) -> list[tuple[str, int]]:
@@ -171,11 +188,12 @@ class MailAgent(Service):
         busy = sum(session.busy for session in sessions)
         events.STOPPING(self._log, sessions=len(sessions), busy=busy, seconds=seconds)
         closed = [port.stopListening() for port in self._ports]
-        stopped = gatherResults(
-            [*(wait for wait in closed if wait is not None), maybeDeferred(self._factory.drain, seconds)]
-        )
+        drained = [maybeDeferred(self._factory.drain, seconds)]
+        if self._processes is not None:
+            drained.append(self._processes.stop(seconds))
+        stopped = gatherResults([*(wait for wait in closed if wait is not None), *drained])
         if self._hurry:
-            self._factory.abort()
+            self._abort()
         return stopped.addBoth(self._stopped)
 
     def _stopped(self, _: object) -> Deferred[None]:
@@ -225,14 +243,27 @@ class MailAgent(Service):
             self._reactor.stop()
         else:
             self._hurry = True
-            self._factory.abort()
+            self._abort()
             ending = self._threads_end or self._rest_ends
             if ending is not None:
                 ending.cancel()
 
+    def _abort(self) -> None:
+        self._factory.abort()
+        if self._processes is not None:
+            self._processes.hurry()
+
     def _hang_up(self) -> None:
         if self.running:
             self._reload()
+
+
+def _stand_back(port: Any, factory: IProtocolFactory) -> bool:
+    """Leave a port's connections to those who inherit its socket; C{False} where they could not serve them alike."""
+    if getattr(port, "factory", None) is not factory or not hasattr(port, "stopReading"):
+        return False
+    port.stopReading()
+    return True
 
 
 def _when_ended(done: Deferred[None]) -> Deferred[None]:

@@ -33,13 +33,13 @@ from mailagent.interfaces import Chunks, IQueue
 from mailagent.maildir.layout import prepare
 from mailagent.maildir.mailstore import Maildirs
 from mailagent.maildir.memory import MemoryFiles
+from mailagent.parts import authentication
 from mailagent.reception.submission import SubmissionRealm
 from mailagent.reception.transaction import Reception
 from mailagent.smtp.factory import SessionFactory
 from mailagent.smtp.login import Authentication
 from mailagent.smtp.role import LMTP, MX, SUBMISSION, Role
 from mailagent.smtp.session import Session
-from mailagent.tap import authentication
 from tests.maildir.support import Events, run_now
 
 ROOT = "/mail"
@@ -158,7 +158,8 @@ class MemoryQueue:
     def enqueue(self, messages: Sequence[QueuedMessage], content: Chunks) -> None:
         if self.trouble is not None:
             raise self.trouble
-        self.messages += [(message, b"".join(content())) for message in messages]
+        shared = b"".join(content())
+        self.messages += [(message, shared if message.body is None else message.body) for message in messages]
 
 
 class MemoryServer:

@@ -20,6 +20,7 @@ FLOORS = (
     {"budget", "config", "interfaces", "log", "metrics", "state"},
     {"smtp", "maildir", "directory", "dns", "database"},
     {"reception", "queue", "relay", "policy", "compose", "sendmail", "certificates"},
+    {"parts"},
     {"workers", "web", "service", "welcome", "reload", "outbound", "local_door", "options"},
     {"tap", "clienttap", "cli"},
     {"__main__"},

@@ -152,6 +152,21 @@ def test_events_go_to_standard_output_where_told(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out.endswith(" hello\n")
 
 
+def test_lines_of_another_process_go_into_the_log_as_they_are(tmp_path: Path) -> None:
+    output = log.observer("json", str(tmp_path / "log"))
+    output.write('{"event": "x"}\n{"event": "y"}\n')
+    assert (tmp_path / "log").read_text() == '{"event": "x"}\n{"event": "y"}\n'
+    assert output.log_format == "json"
+
+
+def test_an_observer_that_takes_events_has_those_of_another_process_too() -> None:
+    got: list[LogEvent] = []
+    line = {"time": "now", "level": "error", "event": "error", "message": "100 {%} bad", "what": "it", "worker": 2}
+    log.tell_again(json.dumps(line) + "\n", Logger(observer=cast(ILogObserver, got.append)))
+    assert (got[0]["event"], got[0]["worker"], got[0]["log_level"].name) == ("error", 2, "error")
+    assert formatEvent(got[0]) == "100 {%} bad"
+
+
 @given(st.floats(0, 4_000_000_000))
 def test_times_are_local_to_the_millisecond(moment: float) -> None:
     expected = datetime.fromtimestamp(moment, UTC).astimezone().isoformat(timespec="milliseconds")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
 import pytest
+from twisted.internet.defer import Deferred
 
 from mailagent.config import Config, ConfigError, HostSettings, Limits, WhitelistSettings
 from mailagent.config.values import ConfiguredPath, Count, Domain, Duration, Size, UserName
 from mailagent.directory.current import CurrentDirectory
 from mailagent.directory.whitelist import Whitelist
 from mailagent.interfaces import MailboxUnwritable
+from mailagent.parts import Parts
 from mailagent.reception.relay_networks import RelayNetworks
-from mailagent.reload import Parts, Ready, Reload
+from mailagent.reload import Ready, Reload
 from mailagent.smtp.tls import ServerTLS
 from tests.maildir.support import Events, Threads
 from tests.memory_server import ROOT, MemoryServer, codes, make_config, transaction
@@ -119,7 +122,7 @@ def test_a_mailbox_that_cannot_be_made_changes_nothing(world: World, monkeypatch
         if mailboxes:
             raise MailboxUnwritable(mailboxes[0], "/mail/zed: Read-only file system")  # type: ignore[arg-type]
 
-    monkeypatch.setattr("mailagent.reload.prepare", refuse)
+    monkeypatch.setattr("mailagent.parts.prepare", refuse)
     directory = world.directory.current
     world.reload_with(whitelist=with_zed())
     assert world.told == ["nothing reloaded: /mail/zed: Read-only file system"]
@@ -151,7 +154,7 @@ def test_reloads_asked_for_meanwhile_become_one(world: World) -> None:
 
 def test_a_fault_of_ours_is_told_and_the_next_reload_works(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr("mailagent.reload.read", lambda plan: 1 / 0)
+        patched.setattr("mailagent.parts.read", lambda plan: 1 / 0)
         world.reload_with(whitelist=with_zed())
     assert world.told == ["nothing reloaded: ZeroDivisionError('division by zero')"]
     world.reload_with(whitelist=with_zed())
@@ -180,3 +183,38 @@ def test_ready_is_put_in_place_only_when_the_thread_is_done(world: World) -> Non
     assert world.directory.current is directory
     done.callback(ready)
     assert world.directory.current is not directory
+
+
+class Others:
+    """Other processes that share the work, played: they say when they are ready, and when it is in place."""
+
+    def __init__(self, world: World) -> None:
+        self.ready: Deferred[Callable[[], Deferred[None]]] = Deferred()
+        self.placed: Deferred[None] = Deferred()
+        self.asked: list[Config] = []
+        world.reload._agree = self.agree
+
+    def agree(self, config: Config) -> Deferred[Callable[[], Deferred[None]]]:
+        self.asked.append(config)
+        return self.ready
+
+
+def test_nothing_is_put_in_place_before_all_others_are_ready_nor_told_before_they_have_it(world: World) -> None:
+    others = Others(world)
+    world.reload_with(whitelist=with_zed())
+    assert others.asked[0].whitelist == with_zed()
+    before = world.directory.current
+    others.ready.callback(lambda: others.placed)
+    assert world.directory.current is not before
+    assert world.told == []
+    others.placed.callback(None)
+    assert world.told == ["reloaded built-in default, changed: whitelist.users"]
+
+
+def test_what_one_of_the_others_refuses_changes_nothing(world: World) -> None:
+    others = Others(world)
+    world.reload_with(whitelist=with_zed())
+    before = world.directory.current
+    others.ready.errback(ConfigError(["worker 2: cannot"]))
+    assert world.directory.current is before
+    assert world.told == ["nothing reloaded: worker 2: cannot"]

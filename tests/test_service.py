@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from queue import Queue
 from threading import Event
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 from twisted.application.service import Application, IServiceCollection
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.python.threadpool import ThreadPool
@@ -294,3 +295,76 @@ def test_a_hang_up_is_a_reload_while_the_service_runs(world: World) -> None:
     service.startService()
     service._hang_up()
     assert world.happened == ["prepared", "reload"]
+
+
+class Processes:
+    """Session processes that are played: they note what they are told."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+        self.ended: Deferred[None] = Deferred()
+
+    def start(self, ports: Sequence[IListeningPort]) -> None:
+        self.told.append(("start", len(ports)))
+
+    def stop(self, seconds: float) -> Deferred[None]:
+        self.told.append(("stop", seconds))
+        return self.ended
+
+    def hurry(self) -> None:
+        self.told.append("hurry")
+
+
+class Port:
+    """A port that can leave its connections to others."""
+
+    def __init__(self, factory: Any) -> None:
+        self.factory = factory
+        self.reading = True
+
+    def stopReading(self) -> None:
+        self.reading = False
+
+    def stopListening(self) -> None:
+        pass
+
+
+def with_processes(world: World, monkeypatch: pytest.MonkeyPatch, wrap: Callable[[Any], Any]) -> tuple[MailAgent, Any]:
+    service = world.service()
+    ports: list[Port] = []
+    service._processes = Processes()
+
+    def listen(port: int, factory: Any, *args: Any, **kwargs: Any) -> Port:
+        ports.append(Port(wrap(factory)))
+        return ports[-1]
+
+    monkeypatch.setattr(world.reactor, "listenTCP", listen)
+    return service, ports
+
+
+def test_session_processes_are_left_the_listeners_and_stopped_before_the_rest(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, ports = with_processes(world, monkeypatch, lambda factory: factory)
+    service.privilegedStartService()
+    assert [port.reading for port in ports] == [False]
+    service.startService()
+    for function, args, kwargs in world.reactor.whenRunningHooks:
+        function(*args, **kwargs)
+    processes: Any = service._processes
+    service._stop()
+    stopped = service.stopService()
+    service._stop()
+    seconds = world.server.config.limits.stop_time
+    assert processes.told == [("start", 1), ("stop", seconds), "hurry"]
+    assert not stopped.called
+    processes.ended.callback(None)
+    assert stopped.called
+
+
+def test_an_endpoint_that_others_could_not_serve_alike_ends_the_start(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, _ = with_processes(world, monkeypatch, lambda factory: object())
+    with pytest.raises(StartError, match="with workers, only on tcp:, unix: and systemd: endpoints"):
+        service.privilegedStartService()

@@ -12,8 +12,9 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.plugin import getPlugins
 
 from mailagent.options import Options
+from mailagent.parts import spare_what_stays
 from mailagent.service import MailAgent
-from mailagent.tap import _spare_what_stays, makeService
+from mailagent.tap import makeService
 
 
 def options(*words: str) -> Options:
@@ -105,7 +106,7 @@ def test_a_log_that_cannot_be_written_ends_the_start_with_one_line(capsys: pytes
 
 def test_what_the_start_has_made_is_not_searched_for_garbage_again() -> None:
     before = gc.get_freeze_count()
-    _spare_what_stays()
+    spare_what_stays()
     try:
         assert gc.get_freeze_count() > before
     finally:

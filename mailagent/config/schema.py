@@ -29,6 +29,7 @@ from mailagent.config.values import (
     Target,
     Targets,
     UserName,
+    Workers,
 )
 
 BUILT_IN = "built-in default"
@@ -306,6 +307,13 @@ class Config:
         metadata=doc(
             "The directory for what the server keeps between runs: its self-signed certificate, its process's number.",
             shown="`$STATE_DIRECTORY`, else `state` beside the mailboxes",
+        ),
+    )
+    workers: Workers = attrs.field(
+        default=Workers(1),
+        metadata=doc(
+            "How many processes serve the listeners. With 1 the server is one process; with more, that one owns the "
+            "queue and looks after the others. [Workers](workers.md) tells more."
         ),
     )
     listen: tuple[Listener, ...] = attrs.field(default=(Listener(),))

@@ -35,6 +35,7 @@ class Overrides:
     listen: Sequence[str] = _option("--listen", "listen", default=())
     hostname: str | None = _option("--hostname", "hostname", default=None)
     state: str | None = _option("--state", "state", default=None)
+    workers: str | None = _option("--workers", "workers", default=None)
 
     def given(self) -> Iterator[tuple[str, KeyPath, object]]:
         """Each option that was given: its name, the path of the setting it replaces, and the value for there."""
@@ -44,6 +45,8 @@ class Overrides:
                 continue
             if field.name in ("mailboxes", "state"):
                 value = os.path.abspath(str(value)) if value else ""
+            elif field.name == "workers" and str(value).isdecimal():
+                value = int(str(value))
             elif field.name == "listen":
                 value = [{"endpoint": endpoint} for endpoint in self.listen]
             elif not isinstance(value, str):

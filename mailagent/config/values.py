@@ -7,6 +7,7 @@ The converter and the reference both read from there, so neither can promise wha
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -32,6 +33,7 @@ Switch = NewType("Switch", bool)
 Text = NewType("Text", str)
 Url = NewType("Url", str)
 Port = NewType("Port", int)
+Workers = NewType("Workers", int)
 Server = NewType("Server", str)
 Security = NewType("Security", str)
 Destination = NewType("Destination", str)
@@ -121,6 +123,11 @@ def count(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError("not a positive whole number")
     return value
+
+
+def workers(value: object) -> int:
+    """How many processes: a positive whole number, or as many as there are processors for us."""
+    return len(os.sched_getaffinity(0)) if value == "auto" else count(value)
 
 
 def network(value: object) -> str:
@@ -272,6 +279,9 @@ KINDS: Mapping[Any, Kind] = {
     Switch: Kind("a switch", "true or false", switch, lambda on: "true" if on else "false"),
     Text: Kind("a text", "a string, not empty, printable", text),
     Url: Kind("a database", 'a string such as "sqlite:///queue.db" or "postgresql+psycopg://user@host/name"', url),
+    Workers: Kind(
+        "a number of processes", 'a whole number, at least 1; or "auto", one for each processor', workers, str
+    ),
     Port: Kind("a port", "a whole number from 1 to 65535", port, str),
     Server: Kind("a server's address", 'an IP address, perhaps with a port: "192.0.2.1", "[2001:db8::1]:5353"', server),
     Security: Kind("a demand on TLS", "one of " + ", ".join(f'"{name}"' for name in SECURITY), security),

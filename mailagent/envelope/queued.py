@@ -18,6 +18,7 @@ class QueuedMessage:
     @ivar report_to: who hears of failure and delay: the sender; the owner of the alias, where a stranger's mail is
         forwarded (such a sender is never written to: it may be forged); C{None}, nobody.
     @ivar login: who has sent it, where somebody had logged in; else C{""}.
+    @ivar body: content of its own, where that is small; C{None} for the content that is handed over with it.
     """
 
     id: str
@@ -25,3 +26,4 @@ class QueuedMessage:
     header: bytes
     report_to: Address | None
     login: str = ""
+    body: bytes | None = None

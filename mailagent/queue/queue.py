@@ -43,7 +43,8 @@ class Queue:
     def enqueue(self, messages: Sequence[QueuedMessage], content: Chunks) -> None:
         """Take all of these messages, durably, or none; see L{IQueue}."""
         with trouble():  # the content's is the disk's
-            pieces = rechunked(content(), CHUNK)
+            shared = any(message.body is None for message in messages)
+            pieces = rechunked(content() if shared else (), CHUNK)
             first = next(pieces, b"")
             second = next(pieces, None)
             if second is None:
@@ -58,7 +59,7 @@ class Queue:
 
     def _stage(self, messages: Sequence[QueuedMessage], ahead: Iterable[bytes], pieces: Iterator[bytes]) -> None:
         """Store large content for each message, a transaction for each piece, then publish."""
-        ids = [message.id for message in messages]
+        ids = [message.id for message in messages if message.body is None]
         number = 0
         try:
             for some in (ahead, pieces):

@@ -32,13 +32,21 @@ def insert_chunk(connection: sa.Connection, message_id: str, number: int, octets
 def insert(
     connection: sa.Connection, queued: Sequence[QueuedMessage], body: bytes | None, number: int, now: float
 ) -> None:
-    """Publish messages: their content is C{body}, or the C{number} chunks that each has had stored.
+    """Publish messages: their content is their own, else C{body}, else the C{number} chunks that each has had stored.
 
     @raise StorageFailed: the chunks are not there any more.
     """
-    if body is None:
-        _take_staged(connection, [message.id for message in queued])
-    connection.execute(_MESSAGES, [message_row(message, body, number, now) for message in queued])
+    if number:
+        _take_staged(connection, [message.id for message in queued if message.body is None])
+    connection.execute(
+        _MESSAGES,
+        [
+            message_row(message, body, number, now)
+            if message.body is None
+            else message_row(message, message.body, 0, now)
+            for message in queued
+        ],
+    )
     rows = [recipient_row(message, each, now) for message in queued for each in message.envelope.recipients]
     connection.execute(_RECIPIENTS, rows)
     offer(connection, {str(row["destination"]): now for row in rows})

@@ -52,12 +52,11 @@ class Dispatch:
         return mailstore.commit(id_, self.copies, body, partial(self._enqueue, queue))
 
     def _enqueue(self, queue: IQueue, content: Chunks) -> None:
-        # The notice comes last: what was to be told is true by then. If it fails, all is sent to us again.
-        if self.queued:
-            queue.enqueue(self.queued, content)
+        messages = list(self.queued)
         if self.notice is not None:
-            message, octets = self.notice(next(content(), b""))
-            queue.enqueue([message], lambda: iter([octets]))
+            notice, octets = self.notice(next(content(), b""))
+            messages.append(attrs.evolve(notice, body=octets))
+        queue.enqueue(messages, content)
 
 
 def ids(first: str) -> Iterator[str]:

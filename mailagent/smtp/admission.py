@@ -8,6 +8,7 @@ the local socket, each user counts as a network: none can take all there is.
 from __future__ import annotations
 
 from collections import Counter
+from typing import Protocol
 
 import attrs
 
@@ -19,21 +20,31 @@ TOO_MANY_SESSIONS = Reply(421, "4.3.2", "Too many sessions, try again later")
 TOO_MANY_OF_YOURS = Reply(421, "4.7.0", "Too many sessions from your network, try again later")
 
 
-@attrs.define(eq=False)
-class Admission:
+class Admits(Protocol):
     """Counts who is in. Every peer for whom L{enter} gave C{None} must L{leave} once."""
-
-    _total: int = attrs.field(default=0, init=False)
-    _networks: Counter[str] = attrs.field(factory=Counter, init=False)
 
     def enter(self, peer: Peer, limits: Limits) -> Reply | None:
         """Let C{peer} in.
 
         @return: C{None}, or the reply it is turned away with; then nothing was counted.
         """
+
+    def leave(self, peer: Peer) -> None:
+        """C{peer}'s session is over."""
+
+
+@attrs.define(eq=False)
+class Admission:
+    """L{Admits} for one process."""
+
+    _total: int = attrs.field(default=0, init=False)
+    _networks: Counter[str] = attrs.field(factory=Counter, init=False)
+
+    def enter(self, peer: Peer, limits: Limits) -> Reply | None:
+        """See L{Admits}."""
         if self._total >= limits.sessions:
             return TOO_MANY_SESSIONS
-        if _is_counted(peer):
+        if is_counted(peer):
             if self._networks[peer.network] >= limits.sessions_per_network:
                 return TOO_MANY_OF_YOURS
             self._networks[peer.network] += 1
@@ -41,14 +52,14 @@ class Admission:
         return None
 
     def leave(self, peer: Peer) -> None:
-        """C{peer}'s session is over."""
+        """See L{Admits}."""
         self._total -= 1
-        if _is_counted(peer):
+        if is_counted(peer):
             self._networks[peer.network] -= 1
             if not self._networks[peer.network]:
                 del self._networks[peer.network]
 
 
-def _is_counted(peer: Peer) -> bool:
+def is_counted(peer: Peer) -> bool:
     """Whether a peer's network has a number of its own."""
     return peer.user is not None or not peer.local

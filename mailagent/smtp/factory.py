@@ -24,7 +24,7 @@ from mailagent import log as events
 from mailagent.budget import Budget
 from mailagent.config import Limits
 from mailagent.envelope.reply import Reply
-from mailagent.smtp.admission import Admission
+from mailagent.smtp.admission import Admission, Admits
 from mailagent.smtp.login import Authentication
 from mailagent.smtp.peer import Peer
 from mailagent.smtp.proxied import Proxies
@@ -74,6 +74,7 @@ class SessionFactory(smtp.SMTPFactory):
     @param budget: the memory for what waits, shared with others who hold some; its limit is set from the limits.
     @param reports: see L{Session}.
     @param role_deliveries: by the name of a role, what its listeners have in place of C{deliveries}.
+    @param admission: who is let in, counted with others who share the limits.
     @ivar authentication: what logins are checked with; C{None}: there are none.
     """
 
@@ -93,6 +94,7 @@ class SessionFactory(smtp.SMTPFactory):
         *,
         reports: bool = False,
         role_deliveries: Mapping[str, IMessageDeliveryFactory] = MappingProxyType({}),
+        admission: Admits | None = None,
     ) -> None:
         super().__init__()
         self.authentication = authentication
@@ -104,7 +106,7 @@ class SessionFactory(smtp.SMTPFactory):
         self._clock = clock
         self._budget = budget or Budget()
         self.limits = limits
-        self._admission = Admission()
+        self._admission = admission or Admission()
         self._admitted: dict[Session, Peer] = {}
         self._drained: Deferred[None] | None = None
         self._deadline: IDelayedCall | None = None

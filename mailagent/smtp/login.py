@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import attrs
 from twisted.cred.error import LoginFailed
 from twisted.cred.portal import Portal
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 
@@ -24,20 +24,32 @@ from mailagent.smtp import replies
 from mailagent.smtp.auth import Exchange, MalformedResponse, NotAllowed, decode
 from mailagent.smtp.peer import Peer
 
+_T = TypeVar("_T")
+
+
+class Turn(Protocol):
+    """What one attempt at a time holds; a C{DeferredLock} is one."""
+
+    def acquire(self) -> Deferred[Any]:
+        """Fires when it is ours."""
+
+    def release(self) -> None:
+        """It is another's."""
+
 
 class Limits(Protocol):
-    """Who has failed too often (L{mailagent.policy.login_limits.LoginLimits})."""
+    """Who has failed too often (L{mailagent.policy.login_limits.LoginLimits}). Each may answer by a C{Deferred}."""
 
-    def refusal(self, address: str, name: str) -> Reply | None:
+    def refusal(self, address: str, name: str) -> Reply | Deferred[Reply | None] | None:
         """The refusal that this login meets unchecked, if any; C{name} is C{""} while it is not known."""
 
-    def turns(self, address: str, name: str) -> Sequence[DeferredLock]:
+    def turns(self, address: str, name: str) -> Sequence[Turn]:
         """What an attempt must hold, in this order, from asking C{refusal} until its outcome is counted."""
 
-    def failed(self, address: str, name: str) -> float:
+    def failed(self, address: str, name: str) -> float | Deferred[float]:
         """A login has failed; the seconds to wait before saying so."""
 
-    def succeeded(self, address: str, name: str) -> None:
+    def succeeded(self, address: str, name: str) -> Deferred[None] | None:
         """A login has succeeded."""
 
 
@@ -101,7 +113,7 @@ class Login:
         if mechanism not in self._authentication.offer():
             return replies.UNKNOWN_MECHANISM
         self._mechanism = mechanism
-        limited = self._authentication.limits.refusal(self._peer.address, "")
+        limited = await self._refusal("")
         if limited is not None:
             return self._told("", limited)
         exchange: Exchange = self._authentication.mechanisms[mechanism]()
@@ -125,10 +137,10 @@ class Login:
         except MalformedResponse:
             return replies.MALFORMED_RESPONSE
         except NotAllowed:
-            return await self._pause(self._failed(exchange))
+            return await self._pause(await self._failed(exchange))
         except Exception as error:
             return self._unavailable(error)
-        limited = self._authentication.limits.refusal(self._peer.address, _name(exchange))
+        limited = await self._refusal(_name(exchange))
         if limited is not None:
             return self._told(_name(exchange), limited)
         if exchange.moreChallenges():
@@ -140,7 +152,7 @@ class Login:
         for turn in turns:
             await turn.acquire()
         try:
-            limited = self._authentication.limits.refusal(self._peer.address, _name(exchange))
+            limited = await self._refusal(_name(exchange))
             outcome = self._told(_name(exchange), limited) if limited else await self._check(exchange)
         finally:
             for turn in turns:
@@ -154,17 +166,20 @@ class Login:
                 exchange, None, IMessageDeliveryFactory, IMessageDelivery
             )
         except LoginFailed:
-            return self._failed(exchange)
+            return await self._failed(exchange)
         except Exception as error:
             return self._unavailable(error)
         self.name = _name(exchange)
-        self._authentication.limits.succeeded(self._peer.address, self.name)
+        await _answer(self._authentication.limits.succeeded(self._peer.address, self.name))
         events.LOGIN_SUCCEEDED(self._log, peer=str(self._peer), name=self.name, mechanism=self._mechanism)
         return replies.LOGGED_IN
 
-    def _failed(self, exchange: Exchange) -> float:
+    async def _refusal(self, name: str) -> Reply | None:
+        return await _answer(self._authentication.limits.refusal(self._peer.address, name))
+
+    async def _failed(self, exchange: Exchange) -> float:
         self._told(_name(exchange), replies.LOGIN_FAILED)
-        return self._authentication.limits.failed(self._peer.address, _name(exchange))
+        return await _answer(self._authentication.limits.failed(self._peer.address, _name(exchange)))
 
     async def _pause(self, seconds: float) -> Reply:
         await self._authentication.pause(seconds)
@@ -177,6 +192,11 @@ class Login:
     def _unavailable(self, error: Exception) -> Reply:
         events.ERROR(self._log, what="checking a login", reason=repr(error))
         return replies.LOGIN_UNAVAILABLE
+
+
+async def _answer(given: _T | Deferred[_T]) -> _T:
+    """What is given, now or later."""
+    return await given if isinstance(given, Deferred) else given
 
 
 def _name(exchange: Exchange) -> str:

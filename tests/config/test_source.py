@@ -190,3 +190,15 @@ def test_certificates_are_found_beside_the_file(file: Path) -> None:
     tls = load(str(file)).tls
     assert (tls.certificate, tls.key) == (str(file.parent / "c.pem"), "/k.pem")
     assert next(iter(tls.hosts.values())).key == str(file.parent / "a.pem")
+
+
+@pytest.mark.parametrize("option", ["0", "many", "-1", ""])
+def test_a_wrong_number_of_workers_is_told_by_the_options_name(option: str) -> None:
+    [line] = mistakes(overrides=Overrides(workers=option))
+    assert line.startswith("--workers: expected a number of processes")
+
+
+def test_workers_are_a_number_or_one_for_each_processor() -> None:
+    assert default().workers == 1
+    assert default(workers="3").workers == 3
+    assert default(workers="auto").workers == len(os.sched_getaffinity(0))

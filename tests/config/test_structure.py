@@ -68,8 +68,8 @@ def test_an_unknown_key_is_told_with_the_closest_and_all_that_are_allowed() -> N
 def test_an_unknown_key_that_resembles_nothing_is_told_with_all_that_are_allowed() -> None:
     assert problems(WHITELIST + "[zzz]") == {
         "zzz": (
-            "unknown key; allowed here: hostname, whitelist, hosts, mailboxes, state, listen, tls, limits, directory, "
-            "auth, submission, queue, relay, routes"
+            "unknown key; allowed here: hostname, whitelist, hosts, mailboxes, state, workers, listen, tls, limits, "
+            "directory, auth, submission, queue, relay, routes"
         )
     }
 

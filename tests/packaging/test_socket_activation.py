@@ -23,14 +23,14 @@ class Activated:
         self.servers: list[Server] = []
         self._directory = directory
 
-    def start(self, host: str, domain: str) -> tuple[Server, int]:
+    def start(self, host: str, domain: str, *options: str) -> tuple[Server, int]:
         """The server to be, and its port on C{host}."""
         port = free_port(host)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         activate = [programs.path("systemd-socket-activate"), "-l", address, "--fdname=smtp", "--setenv=PYTHONPATH"]
         twistd = [str(TWISTD), "-n", "--pidfile=", "mailagent", "--log-format", "json"]
         listen = ["--listen", f"systemd:domain={domain}:name=smtp", "--mailboxes", str(self._directory / "mailboxes")]
-        server = Server([*activate, *twistd, *listen], self._directory)
+        server = Server([*activate, *twistd, *listen, *options], self._directory)
         self.servers.append(server)
         server.wait_for_error("Listening on")
         return server, port
@@ -75,4 +75,13 @@ def test_one_socket_serves_ipv6_and_ipv4_as_the_unit_has_it(activated: Activated
     received = b"".join(re.findall(rb"^Received: from .*$", b"".join(new(server.mailboxes / "user1")), re.MULTILINE))
     assert b"([IPv6:::1])" in received
     assert b"([127.0.0.1])" in received, "a peer's IPv4 address is told as such, whatever the socket"
+    server.stop()
+
+
+def test_a_socket_is_shared_by_workers(activated: Activated) -> None:
+    server, port = activated.start("127.0.0.1", "INET", "--workers", "2")
+    for _ in range(4):
+        deliver("127.0.0.1", port)
+    assert len(new(server.mailboxes / "user1")) == 4
+    assert {event["worker"] for event in server.events("message_stored")} <= {1, 2}
     server.stop()

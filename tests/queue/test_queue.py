@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+import attrs
 import pytest
 import sqlalchemy as sa
 from hypothesis import given
@@ -79,6 +80,26 @@ def test_messages_of_one_call_share_content_and_commit(database: Database, store
     found = {item.message.id: item.message for item in database.write(store.claim, NOW, 10)}
     reader = Reader(database.reading, run_now)
     assert {joined(reading(reader, store, each)) for each in found.values()} == {b"Received: here\n" + b"".join(LARGE)}
+
+
+@pytest.mark.parametrize("content", [[b"shared\n"], LARGE])
+def test_a_message_with_content_of_its_own_is_committed_with_the_others(
+    database: Database, store: Store, queue: Queue, content: list[bytes]
+) -> None:
+    notice = attrs.evolve(message("m2", "b@x.example"), body=b"own\n")
+    queue.enqueue([message("m1", "a@x.example"), notice], lambda: iter(content))
+    items = {item.message.id: item.message for item in database.write(store.claim, NOW, 10)}
+    reader = Reader(database.reading, run_now)
+    for id_, octets in (("m1", b"".join(content)), ("m2", b"own\n")):
+        assert joined(reading(reader, store, items[id_])) == b"Received: here\n" + octets
+
+
+def test_a_message_of_a_taken_id_keeps_its_companions_out(database: Database, store: Store, queue: Queue) -> None:
+    queue.enqueue([message("m1", "a@x.example")], lambda: iter([b"first"]))
+    notice = attrs.evolve(message("m1", "b@x.example"), body=b"own\n")
+    with pytest.raises(StorageFailed):
+        queue.enqueue([message("m2", "a@x.example"), notice], lambda: iter([b"second"]))
+    assert {item.message.id for item in database.write(store.claim, NOW, 10)} == {"m1"}
 
 
 def test_small_content_costs_one_transaction(database: Database, queue: Queue) -> None:

@@ -1,0 +1,110 @@
+"""A session process: it serves the listeners it has inherited, and asks the owner of the queue for what it lacks.
+
+It begins when it is told the configuration. It ends when it is told to drain, or when the owner is gone: then it
+listens no more, lets open transactions finish, within the configured time, and is done.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from mailagent import log as events
+from mailagent.config import Config
+from mailagent.parts import Serving, Storage, listener_factory
+from mailagent.workers.channel import Channel, Words
+from mailagent.workers.counts import Counts, SharedAdmission
+from mailagent.workers.listening import listen
+from mailagent.workers.remote import RemoteLoginLimits, RemoteQueue
+
+
+class Worker:
+    """See the module.
+
+    @param listeners: descriptors, in the configuration's order.
+    @param silence: has nothing be written any more, where nobody reads.
+    @ivar channel: to the owner.
+    """
+
+    _log = Logger(namespace="mailagent.workers")
+
+    def __init__(
+        self, number: int, reactor: Any, counts: Counts, listeners: Sequence[int], silence: Callable[[], None]
+    ) -> None:
+        self._admission = SharedAdmission(counts, number)
+        self._reactor = reactor
+        self._listeners = listeners
+        self._silence = silence
+        self._ports: list[IListeningPort] = []
+        self._serving: Serving | None = None
+        self._in_pool: Callable[..., Deferred[Any]]
+        self._ready: Callable[[], None] = lambda: None
+        self._stopping = False
+        self._beating = LoopingCall(lambda: self.channel.tell("beat"))
+        self._beating.clock = reactor
+        words: Words = {
+            "start": self._start,
+            "make_ready": self._make_ready,
+            "put_in_place": lambda octets: self._ready(),
+            "drain": lambda octets, seconds: self.drain(seconds),
+            "hurry": lambda octets: self._hurry(),
+        }
+        self.channel = Channel(words, self._owner_gone)
+
+    # Configurations come as the owner has checked them, from a process that could do with us whatever it wants.
+
+    def _start(self, octets: bytes) -> None:
+        config: Config = pickle.loads(octets)  # noqa: S301
+        storage = Storage(config, self._reactor)
+        self._in_pool = storage.in_pool
+        queue, limits = RemoteQueue(self.channel, self._reactor), RemoteLoginLimits(self.channel)
+        serving = Serving(config, self._reactor, storage, queue, self._admission, limits)
+        serving.parts.read_certificates(config)
+        storage.pool.start()
+        self._serving = serving
+        self._beating.start(1.0)
+        for descriptor, listener in zip(self._listeners, config.listen, strict=True):
+            factory = listener_factory(serving.sessions, listener, self._reactor)
+            self._ports.append(listen(self._reactor, descriptor, factory))
+
+    def _make_ready(self, octets: bytes) -> Deferred[None]:
+        assert self._serving is not None  # started
+        config: Config = pickle.loads(octets)  # noqa: S301
+
+        def made(put_in_place: Callable[[], None]) -> None:
+            self._ready = put_in_place
+
+        return self._in_pool(self._serving.parts.make_ready, config).addCallback(made)
+
+    # The end
+
+    def drain(self, seconds: float | None = None) -> None:
+        """Listen no more; let open transactions finish, within C{seconds} or the configured time; end."""
+        if self._stopping:
+            return
+        self._stopping = True
+        for port in self._ports:
+            port.stopListening()
+        if self._serving is None:
+            self._reactor.stop()
+            return
+        factory = self._serving.sessions
+        seconds = factory.limits.stop_time if seconds is None else seconds
+        busy = sum(session.busy for session in factory.sessions)
+        events.STOPPING(self._log, sessions=len(factory.sessions), busy=busy, seconds=seconds)
+        factory.drain(seconds).addBoth(lambda _: self._reactor.stop())
+
+    def _hurry(self) -> None:
+        if self._serving is not None:
+            self._serving.sessions.abort()
+
+    def _owner_gone(self) -> None:
+        if not self._stopping:
+            self._silence()
+            self.drain()

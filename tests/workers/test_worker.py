@@ -1,0 +1,82 @@
+"""A session process on its own: told to begin, and to end."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from twisted.internet.testing import MemoryReactorClock
+
+from mailagent import state
+from mailagent.config import Config
+from mailagent.config.values import ConfiguredPath
+from mailagent.workers.channel import Channel
+from mailagent.workers.counts import Counts
+from mailagent.workers.worker import Worker
+from tests.memory_server import make_config
+from tests.workers.support import Line
+
+
+class World:
+    """A worker without listeners, and its owner's end of the channel."""
+
+    def __init__(self, directory: Path) -> None:
+        state.make_directory(str(directory))
+        self.config: Config = attrs.evolve(make_config(), state=ConfiguredPath(str(directory)), listen=())
+        self.reactor: Any = MemoryReactorClock()
+        self.silenced = False
+        self.beats = 0
+        self.worker = Worker(1, self.reactor, Counts.make(2), (), self._silence)
+        self.owner = Channel({"beat": self._beat})
+        self.line = Line(self.owner, self.worker.channel)
+
+    def _silence(self) -> None:
+        self.silenced = True
+
+    def _beat(self, octets: bytes) -> None:
+        self.beats += 1
+
+    def start(self) -> None:
+        started: list[object] = []
+        self.owner.ask("start", pickle.dumps(self.config)).addBoth(started.append)
+        assert started == [None]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "state")
+
+
+def test_it_tells_every_second_that_it_is_alive(world: World) -> None:
+    assert world.beats == 0
+    world.start()
+    world.reactor.pump([1.0] * 5)
+    assert world.beats == 6
+
+
+def test_told_to_drain_it_ends(world: World) -> None:
+    world.start()
+    world.owner.tell("drain", seconds=30.0)
+    assert world.reactor.hasStopped
+    assert not world.silenced
+
+
+def test_it_ends_with_its_owner_and_writes_nothing_to_nobody(world: World) -> None:
+    world.start()
+    world.line.cut()
+    assert world.silenced
+    assert world.reactor.hasStopped
+
+
+def test_it_ends_though_it_was_never_told_to_begin(world: World) -> None:
+    world.owner.tell("drain", seconds=30.0)
+    assert world.reactor.hasStopped
+
+
+def test_a_start_that_fails_is_told(world: World) -> None:
+    answers: list[Any] = []
+    world.owner.ask("start", b"no configuration").addErrback(answers.append)
+    assert len(answers) == 1
