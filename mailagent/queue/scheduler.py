@@ -36,6 +36,8 @@ POLL = 1.0
 HEARTBEAT, ADOPT, DEAD = 15.0, 30.0, 60.0
 #: Seconds between looks for what has waited too long, or is not needed any more; and how much is taken up at once.
 SWEEP, SOME = 60.0, 100
+#: Seconds until the first such look: what has waited while we were away is tried before it is given up.
+FIRST_SWEEP = 15.0
 #: Messages claimed in one transaction, at most: mail that comes in waits for it.
 CLAIMED = 50
 #: Seconds for which a destination may be held. What is due much later was written while the clock was wrong.
@@ -217,12 +219,14 @@ class Scheduler:
 
     def _chore(self, work: Callable[[], Coroutine[Any, Any, None]], seconds: float) -> LoopingCall:
         async def once() -> None:
+            chore.interval = seconds
             with suppress(StorageFailed, StorageFull):  # the log has it
                 await work()
 
         chore = LoopingCall(lambda: self._track(once(), self._busy))
         chore.clock = self._clock
-        chore.start(seconds, now=work != self._sweep)  # what waited while we were away is tried before it is given up
+        first = FIRST_SWEEP if work == self._sweep else 0.0
+        chore.start(first, now=not first)
         return chore
 
     async def _beat(self) -> None:

@@ -171,6 +171,17 @@ def test_what_has_waited_too_long_is_given_up_wherever_it_waits(database: Databa
         assert site.courier.at("dead.example") <= FIRST
 
 
+def test_what_waited_through_an_outage_is_tried_before_it_is_given_up(database: Database) -> None:
+    site = Site(database, give_up=DAY)
+    many = [message(f"m{number}", "bob@there.example") for number in range(20)]
+    site.enqueue(*many)
+    site.clock.advance(2 * DAY)
+    site.start()
+    site.after(2 * SWEEP, 1)
+    assert site.states() == ["delivered"] * 20
+    site.scheduler.stop(0.0)
+
+
 def test_more_than_is_taken_up_at_once_is_given_up_all_the_same(database: Database) -> None:
     with running(database, give_up=HOUR, retry_most=DAY) as site:
         site.courier.script["dead.example"] = all_told(LATER, hold=DAY)
