@@ -16,9 +16,19 @@ from tests.peers.mail import new
 from tests.peers.server import DEADLINE, TWISTD, Server, await_listener, environment, free_port
 
 
-def test_a_pipe_that_nobody_reads_holds_up_neither_mail_nor_the_stop(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.torture)])
+def test_a_pipe_that_nobody_reads_holds_up_neither_mail_nor_the_stop(tmp_path: Path, workers: int) -> None:
     port = free_port()
-    command = [str(TWISTD), "-n", "--pidfile=", "mailagent", "--listen", f"tcp:{port}:interface=127.0.0.1"]
+    command = [
+        str(TWISTD),
+        "-n",
+        "--pidfile=",
+        "mailagent",
+        "--workers",
+        str(workers),
+        "--listen",
+        f"tcp:{port}:interface=127.0.0.1",
+    ]
     out, into = os.pipe()
     os.set_blocking(into, False)
     os.write(into, bytes(1024 * 1024))  # as much as there is room for
