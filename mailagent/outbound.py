@@ -150,9 +150,6 @@ class Outbound:
     def take_up(self, config: Config) -> None:
         """Go by this configuration from now on."""
         self.config = config
-        self._wake()
-
-    def _wake(self) -> None:
         if self._running is not None:
             self._running.scheduler.wake()
 
