@@ -78,14 +78,12 @@ class Parts:
     taken_up: Callable[[Config], None] = lambda config: None
 
     def start(self, config: Config) -> None:
-        """Make mailboxes, state directory and certificates ready. Blocks.
+        """Make mailboxes and certificates ready; the state directory is there. Blocks.
 
         @raise MailboxUnwritable: a mailbox cannot be made or written.
         @raise CertificateUnusable: a certificate or key cannot be used.
-        @raise OSError: the state directory cannot be written.
         """
         prepare(self.files, self.directory.mailboxes(), time.time(), self.log)
-        state.make_directory(config.state)
         self.read_certificates(config)
 
     def read_certificates(self, config: Config) -> None:
