@@ -29,11 +29,12 @@ from mailagent.queue.lanes import FIRST, Lanes
 from mailagent.queue.reporter import Content, Reporter
 from mailagent.queue.retry import JITTER
 from mailagent.queue.store import Store
+from mailagent.queue.store_nodes import DEAD
 
 #: Seconds between looks, at most.
 POLL = 1.0
-#: Seconds between the signs that this node lives, and after how many without one another's leases are freed.
-HEARTBEAT, ADOPT, DEAD = 15.0, 30.0, 60.0
+#: Seconds between the signs that this node lives, and between looks for leases of others that live no more.
+HEARTBEAT, ADOPT = 15.0, 30.0
 #: Seconds between looks for what has waited too long, or is not needed any more; and how much is taken up at once.
 SWEEP, SOME = 60.0, 100
 #: Seconds until the first such look: what has waited while we were away is tried before it is given up.
