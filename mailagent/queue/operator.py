@@ -25,7 +25,7 @@ from mailagent.queue.store_content import read_piece
 from mailagent.queue.store_destinations import RETRY, restore
 from mailagent.queue.store_destinations import hold as hold_destination
 from mailagent.queue.store_nodes import living
-from mailagent.queue.store_rows import UnreadableRow, read_message, read_recipient
+from mailagent.queue.store_rows import ENVELOPE, UnreadableRow, read_message, read_recipient
 from mailagent.queue.store_settle import retire, settle
 
 #: Recipients changed in one transaction: others wait for it.
@@ -174,8 +174,7 @@ def _leased(
 
     @raise UnreadableRow: one makes no sense.
     """
-    columns = [column for column in messages.c if column.name not in ("body", "finished")]
-    row = connection.execute(sa.select(*columns).where(messages.c.id == message_id)).mappings().one()
+    row = connection.execute(sa.select(*ENVELOPE).where(messages.c.id == message_id)).mappings().one()
     message = read_message(row)
     some = tuple(map(read_recipient, rows))
     token = secrets.token_hex(16)
