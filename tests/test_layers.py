@@ -17,7 +17,7 @@ import pytest
 
 FLOORS = (
     {"envelope", "log_file", "log_stream"},
-    {"budget", "config", "interfaces", "log", "metrics", "state"},
+    {"budget", "config", "interfaces", "log", "metrics", "state", "threads"},
     {"smtp", "maildir", "directory", "dns", "database"},
     {"reception", "queue", "relay", "policy", "compose", "sendmail", "certificates"},
     {"parts"},
