@@ -130,7 +130,7 @@ def test_a_clock_that_is_set_back_makes_no_wait_longer(site: Site) -> None:
 @pytest.mark.parametrize(
     "leaps",
     # What came while it was ahead is found once it is set back, but not at once.
-    [(1800, 86400), pytest.param((86400, 0, -86400, 3600) * 25, marks=pytest.mark.torture)],
+    [(86400,), pytest.param((86400, 0, -86400, 3600) * 25, marks=pytest.mark.torture)],
     ids=["ahead", "to and fro"],
 )
 def test_a_clock_that_leaps_under_load_with_two_processes_is_nobodys_trouble(
