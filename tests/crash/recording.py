@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from random import Random
 from struct import Struct
@@ -50,8 +51,8 @@ class MarkedWork(Work):
         self._mark()
 
     def _mark(self) -> None:
-        mark = {"states": self._states, "acknowledged": sorted(self._acknowledged)}
-        os.pwrite(self._marks, json.dumps(mark).encode(), 0)
+        reached = {"states": self._states, "acknowledged": sorted(self._acknowledged)}
+        os.pwrite(self._marks, json.dumps(reached).encode(), 0)
 
 
 def work(directory: Path, seed: int, steps: int) -> None:
@@ -126,15 +127,10 @@ class Record:
     @classmethod
     def of(cls, directory: Path, seed: int, steps: int) -> Record:
         """Have it done."""
-        library, record = directory / "record.so", directory / "record"
-        command = [programs.path("cc"), "-shared", "-fPIC", "-O1", "-o", str(library), str(_SOURCE), "-ldl"]
-        subprocess.run(command, check=True, timeout=DEADLINE)
-        recorded = "".join(f"{name}:" for name in (DATABASE, LOG, MARKS))
-        env = environment(LD_PRELOAD=str(library), RECORD=str(record), RECORDED=recorded)
         words = [sys.executable, "-m", __name__, str(directory), str(seed), str(steps)]
-        subprocess.run(words, check=True, timeout=10 * DEADLINE, env=env)
+        subprocess.run(words, check=True, timeout=10 * DEADLINE, env=environment(**recorded(directory)))
         sent = json.loads((directory / "sent").read_text())
-        return cls(list(_entries(record.read_bytes())), {id_: text.encode("latin-1") for id_, text in sent.items()})
+        return cls(entries(directory), {id_: text.encode("latin-1") for id_, text in sent.items()})
 
     @property
     def places(self) -> list[int]:
@@ -148,28 +144,55 @@ class Record:
         return [number for number in self.places if self.entries[number].name == DATABASE]
 
     def cuts(self, places: set[int], random: Random, torn: int) -> Iterator[tuple[Disk, Cut]]:
-        """What may be on the disk after a power cut at each place: without and with all that was not synced, and
-        C{torn} times with some of it."""
-        files = {DATABASE: File(), LOG: File(), MARKS: File()}
-        before: list[Any] = []
-        acknowledged = frozenset[str]()
-        for number, entry in enumerate(self.entries):
-            files[entry.name].do(entry)
-            if entry.name == MARKS:
-                before, acknowledged = _marked(entry)
-            if number not in places:
-                continue
-            after, _ = next(_marked(each) for each in self.entries[number + 1 :] if each.name == MARKS)
-            database, log = files[DATABASE], files[LOG]
-            left = [Disk(database.left(None, all_of_it=full), log.left(None, all_of_it=full)) for full in (False, True)]
-            left += [Disk(database.left(random), log.left(random)) for _ in range(torn)]
-            for disk in left:
-                yield disk, Cut(disk, disk, (before, after), acknowledged)
+        """What may be on the disk after a power cut at each place, and what must be (L{disks})."""
+        marks = [(number, *_marked(entry)) for number, entry in enumerate(self.entries) if entry.name == MARKS]
+        for place, disk in disks(self.entries, places, random, torn):
+            _, before, acknowledged = max((each for each in marks if each[0] < place), key=itemgetter(0))
+            _, after, _ = min((each for each in marks if each[0] > place), key=itemgetter(0))
+            yield disk, Cut(disk, disk, (before, after), acknowledged)
+
+
+def disks(entries: Sequence[Entry], places: set[int], random: Random, torn: int) -> Iterator[tuple[int, Disk]]:
+    """What may be on the disk after a power cut at each place: without and with all that was not synced, and C{torn}
+    times with some of it."""
+    files = {DATABASE: File(), LOG: File(), MARKS: File()}
+    database, log = files[DATABASE], files[LOG]
+    for number, entry in enumerate(entries):
+        files[entry.name].do(entry)
+        if number in places:
+            for full in (False, True):
+                yield number, Disk(database.left(None, all_of_it=full), log.left(None, all_of_it=full))
+            for _ in range(torn):
+                yield number, Disk(database.left(random), log.left(random))
+
+
+def recorded(directory: Path) -> dict[str, str]:
+    """The environment of a process whose doings are to be recorded there."""
+    library = directory / "record.so"
+    command = [programs.path("cc"), "-shared", "-fPIC", "-O1", "-o", str(library), str(_SOURCE), "-ldl"]
+    subprocess.run(command, check=True, timeout=DEADLINE)
+    names = "".join(f"{name}:" for name in (DATABASE, LOG, MARKS))
+    return {"LD_PRELOAD": str(library), "RECORD": str(_record(directory)), "RECORDED": names}
+
+
+def mark(directory: Path, octets: bytes) -> None:
+    """Put a mark into a record, from another process."""
+    with _record(directory).open("ab", buffering=0) as record:
+        record.write(_HEAD.pack(b"W", len(MARKS), 0, len(octets)) + MARKS.encode() + octets)
+
+
+def entries(directory: Path) -> list[Entry]:
+    """What was recorded there."""
+    return list(_entries(_record(directory).read_bytes()))
+
+
+def _record(directory: Path) -> Path:
+    return directory / "record"
 
 
 def _marked(entry: Entry) -> tuple[list[Any], frozenset[str]]:
-    mark = json.loads(entry.octets)
-    return [tuple(row) for row in mark["states"]], frozenset(mark["acknowledged"])
+    reached = json.loads(entry.octets)
+    return [tuple(row) for row in reached["states"]], frozenset(reached["acknowledged"])
 
 
 def _entries(octets: bytes) -> Iterator[Entry]:

@@ -35,12 +35,17 @@ def handed_in(site: Site, *messages: Message) -> Load:
 
 def assert_all_delivered_once(site: Site, messages: list[Message]) -> None:
     """And nothing else."""
+    assert_delivered_once(site, messages)
+    assert not site.reports()
+
+
+def assert_delivered_once(site: Site, messages: list[Message]) -> None:
+    """And no other message; but there may be reports."""
     site.wait_until_empty()
     site.servers[-1].stop()
     site.world.end()
     assert copies(site.world.taken(), messages) == Counter(each for one in messages for each in one.recipients)
     assert set(site.states().values()) == {"delivered"}
-    assert not site.reports()
 
 
 @contextlib.contextmanager
@@ -124,9 +129,8 @@ def test_a_clock_that_is_set_back_makes_no_wait_longer(site: Site) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "leaps",
-    # By less than what a sender is told of as a delay. What came while it was ahead is found once it is set back, but
-    # not at once.
-    [(1800, 7200), pytest.param((7200, 0, -3600, 3600) * 25, marks=pytest.mark.torture)],
+    # What came while it was ahead is found once it is set back, but not at once.
+    [(86400,), pytest.param((86400, 0, -86400, 3600) * 25, marks=pytest.mark.torture)],
     ids=["ahead", "to and fro"],
 )
 def test_a_clock_that_leaps_under_load_with_two_processes_is_nobodys_trouble(
@@ -143,7 +147,7 @@ def test_a_clock_that_leaps_under_load_with_two_processes_is_nobodys_trouble(
         site.set_clock(ahead)
     load.join()
     assert len(load.acknowledged) == len(messages)
-    assert_all_delivered_once(site, messages)
+    assert_delivered_once(site, messages)  # reports of delays are right: so it seemed
     assert not server.events("worker_ended")
     assert len(site.mailbox("bob")) == sum(each.with_bob for each in messages)
 
