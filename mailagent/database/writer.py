@@ -4,6 +4,9 @@ All jobs that wait while a commit runs share the next transaction, so that many 
 one of them fails, none of it is kept: each is run again, in a transaction of its own, and fails alone. So a job may run
 twice, and does nothing but use its connection; only after the commit does anybody hear of its result.
 
+Jobs of one kind that wait together can be done as one (L{Shared}), where the first of them would have been: many rows
+by one statement cost little more than one row.
+
 If no transaction can begin at all (another process holds the database, or it is away), all that waits fails.
 """
 
@@ -14,7 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from threading import Lock, Thread
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
 import sqlalchemy as sa
@@ -24,13 +27,35 @@ from mailagent.database.trouble import trouble
 from mailagent.interfaces import StorageFailed
 
 _T = TypeVar("_T")
+_Thing = TypeVar("_Thing")
+
+#: Things done as one, at most: a statement has only so many parameters.
+TOGETHER = 100
+
+
+@attrs.frozen
+class Shared(Generic[_Thing, _T]):
+    """A job for one thing, of those that are done for several at once where they wait together.
+
+    @ivar work: does it for all of these things, each of which has a result, in their order.
+    """
+
+    work: Callable[[sa.Connection, Sequence[_Thing]], Sequence[_T]]
+    thing: _Thing
+
+    def __call__(self, connection: sa.Connection) -> _T:
+        return self.work(connection, [self.thing])[0]
 
 
 @attrs.frozen(eq=False)
 class _Entry:
-    """A job, and where its result goes: an exception, or what it returned."""
+    """A job, and where its result goes: an exception, or what it returned.
+
+    @ivar done: fires in the reactor's thread; C{None} where a thread waits for the result.
+    """
 
     job: Callable[[sa.Connection], Any]
+    done: Deferred[Any] | None = None
     result: Future[Any] = attrs.field(factory=Future)
 
 
@@ -68,7 +93,7 @@ class Writer:
         """Have C{job} done, from the reactor's thread. The C{Deferred} fails with what the job raised, or with
         L{StorageFailed} or L{mailagent.interfaces.StorageFull}; it cannot be cancelled, only left alone."""
         done: Deferred[_T] = Deferred(lambda _: None)
-        self._put(job).add_done_callback(lambda result: self._reactor.callFromThread(_tell, done, result))
+        self._put(_Entry(job, done))
         return done
 
     def call(self, job: Callable[[sa.Connection], _T]) -> _T:
@@ -77,17 +102,25 @@ class Writer:
         @raise StorageFailed: the database cannot take it (L{mailagent.interfaces.StorageFull}: for want of room).
         @raise Exception: what the job raised.
         """
-        return self._put(job).result()
-
-    def _put(self, job: Callable[[sa.Connection], _T]) -> Future[_T]:
         entry = _Entry(job)
+        self._put(entry)
+        result: _T = entry.result.result()
+        return result
+
+    def _put(self, entry: _Entry) -> None:
         with self._lock:
             running = self._thread is not None
             if running:
                 self._entries.put(entry)
         if not running:
             entry.result.set_exception(StorageFailed("the database's writer has stopped"))
-        return entry.result
+            self._tell([entry])
+
+    def _tell(self, entries: Sequence[_Entry]) -> None:
+        """Have the reactor's thread hear of all these results at once: each time it is woken costs more than one."""
+        told = [entry for entry in entries if entry.done is not None]
+        if told:
+            self._reactor.callFromThread(_fire, told)
 
     def _work(self) -> None:
         while (first := self._entries.get()) is not None:
@@ -96,6 +129,7 @@ class Writer:
                 self._transact(entries)
             except Exception as error:  # not even the connection could be given back; whoever waits must hear of it
                 _fail([entry for entry in entries if not entry.result.done()], error)
+            self._tell(entries)
 
     def _waiting(self) -> list[_Entry]:
         """What waits, up to the end if that is among it."""
@@ -121,17 +155,38 @@ class Writer:
                 return _fail(entries, error)
             try:
                 with trouble(), transaction:
-                    results = [entry.job(connection) for entry in entries]
+                    results = _done(connection, entries)
             except Exception as error:
                 if len(entries) == 1:
                     return _fail(entries, error)
             else:
-                for entry, result in zip(entries, results, strict=True):
-                    entry.result.set_result(result)
+                for entry in entries:
+                    entry.result.set_result(results[entry])
                 return None
         for entry in entries:
             self._transact([entry])
         return None
+
+
+def _done(connection: sa.Connection, entries: Sequence[_Entry]) -> dict[_Entry, Any]:
+    """What each job has returned."""
+    kinds: dict[object, list[_Entry]] = {}
+    for entry in entries:
+        kinds.setdefault(entry.job.work if isinstance(entry.job, Shared) else entry, []).append(entry)
+    results: dict[_Entry, Any] = {}
+    for alike in kinds.values():
+        for start in range(0, len(alike), TOGETHER):
+            some = alike[start : start + TOGETHER]
+            results |= zip(some, _results(connection, [entry.job for entry in some]), strict=True)
+    return results
+
+
+def _results(connection: sa.Connection, jobs: Sequence[Callable[[sa.Connection], Any]]) -> Sequence[Any]:
+    """Of jobs of one kind."""
+    first = jobs[0]
+    if isinstance(first, Shared):
+        return first.work(connection, [job.thing for job in jobs if isinstance(job, Shared)])
+    return [first(connection)]
 
 
 def _fail(entries: Sequence[_Entry], error: Exception) -> None:
@@ -139,12 +194,13 @@ def _fail(entries: Sequence[_Entry], error: Exception) -> None:
         entry.result.set_exception(error)
 
 
-def _tell(done: Deferred[_T], result: Future[_T]) -> None:
-    """Fire a C{Deferred}, unless it was cancelled."""
-    if done.called:
-        return
-    error = result.exception()
-    if error is None:
-        done.callback(result.result())
-    else:
-        done.errback(error)
+def _fire(entries: Sequence[_Entry]) -> None:
+    """Fire the C{Deferred}s, but for those that were cancelled."""
+    for entry in entries:
+        if entry.done is None or entry.done.called:
+            continue
+        error = entry.result.exception()
+        if error is None:
+            entry.done.callback(entry.result.result())
+        else:
+            entry.done.errback(error)

@@ -22,6 +22,7 @@ from twisted.logger import Logger
 
 from mailagent import log as events
 from mailagent.config.outbound import QueueSettings
+from mailagent.database.writer import Shared
 from mailagent.envelope.outcome import Hop, Outcome
 from mailagent.envelope.queued import QueuedMessage
 from mailagent.envelope.reply import Reply
@@ -40,6 +41,7 @@ from mailagent.queue.lanes import Lanes
 from mailagent.queue.reporter import Content, Reporter
 from mailagent.queue.store import Store
 from mailagent.queue.store_rows import storable
+from mailagent.queue.store_settle import Settled
 from mailagent.queue.verdict import judged, overdue
 
 _OUR_TROUBLE = Reply(451, "4.3.0", "Our own trouble, tried again later")
@@ -172,12 +174,14 @@ class Attempts:
             partial(self._reporter.reports, item.message, settlements, began, settings.give_up)
         )
 
-        def write(connection: sa.Connection) -> bool:
-            if hold > 0:
-                self._store.hold_destination(connection, item.destination, now + hold, _reason(settlements))
-            return self._store.settle(connection, item, settlements, reports, began, max(0.0, now - began))
+        settled = Settled(item, settlements, reports, began, max(0.0, now - began))
+        settle = Shared(self._store.settle_many, settled)
 
-        written = await self._writing.insist(write)
+        def hold_and_settle(connection: sa.Connection) -> bool:
+            self._store.hold_destination(connection, item.destination, now + hold, _reason(settlements))
+            return settle(connection)
+
+        written = await self._writing.insist(hold_and_settle if hold > 0 else settle)
         if hold > 0:
             events.DESTINATION_HELD(self._log, destination=item.destination, seconds=hold)
         if not written:
