@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import attrs
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from mailagent.database.reader import Reader
@@ -48,10 +49,17 @@ class Queue:
             first = next(pieces, b"")
             second = next(pieces, None)
             if second is None:
-                self._writer.call(Shared(self._store.insert_many, New(messages, first, self._seconds())))
+                self._writer.call(self._insertion(messages, first))
             else:
                 self._stage(messages, (first, second), pieces)
         self._reactor.callFromThread(self._woken)
+
+    def take(self, messages: Sequence[QueuedMessage], content: bytes) -> Deferred[None]:
+        """The same of a content that is small; see L{IQueue}."""
+        return self._writer.run(self._insertion(messages, content)).addCallback(lambda _: self._woken())
+
+    def _insertion(self, messages: Sequence[QueuedMessage], content: bytes) -> Shared[New, None]:
+        return Shared(self._store.insert_many, New(messages, content, self._seconds()))
 
     def _publish(self, messages: Sequence[QueuedMessage], chunks: int) -> None:
         now = self._seconds()

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
+from twisted.internet.defer import Deferred, execute
 
 from mailagent.database.engine import database_url, for_reading, for_writing
 from mailagent.database.migration import migrate
@@ -36,6 +37,9 @@ class InlineWriter(Writer):
         self.jobs += 1
         with trouble(), self._engine.begin() as connection:
             return job(connection)
+
+    def run(self, job: Callable[[sa.Connection], _T]) -> Deferred[_T]:
+        return execute(self.call, job)
 
 
 class Database:
