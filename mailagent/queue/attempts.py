@@ -17,7 +17,7 @@ from random import Random
 
 import attrs
 import sqlalchemy as sa
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 
 from mailagent import log as events
@@ -60,6 +60,7 @@ class Attempts:
     """See the module.
 
     @ivar seconds: the time, in seconds since the epoch.
+    @ivar alive: whether no other node can have taken our leases.
     @ivar stopping: attempts are being cancelled, by us.
     """
 
@@ -72,6 +73,7 @@ class Attempts:
     _lanes: Lanes
     _reporter: Reporter
     _seconds: Callable[[], float]
+    _alive: Callable[[], bool]
     _random: Random
     _log: Logger
     stopping: bool = attrs.field(default=False, init=False)
@@ -137,9 +139,15 @@ class Attempts:
             item.destination,
             item.message.login,
             self._content(item.message),
-            lambda: self._read(partial(self._store.still_leased, item=item)),
+            lambda: self._still_ours(item),
             item.urgent,
         )
+
+    def _still_ours(self, item: QueuedItem) -> Deferred[bool]:
+        """Nobody takes a lease from a node that lives, so that the database need not be asked while we do."""
+        if self._alive():
+            return succeed(True)
+        return self._read(partial(self._store.still_leased, item=item))
 
     async def _postpone(self, item: QueuedItem, seconds: float) -> None:
         """Nothing was tried: give it back, and let the destination rest."""
