@@ -99,7 +99,8 @@ class Claimer:
             if not found:  # all of it was quarantined, or leased by another node just now
                 recompute(connection, [name])
         urgent = {name for name, reason in ready.items() if reason == RETRY}
-        return [attrs.evolve(item, urgent=item.destination in urgent) for item in self._lease(connection, rows)]
+        items = self._lease(connection, rows)
+        return [attrs.evolve(item, urgent=True) if item.destination in urgent else item for item in items]
 
     def overdue(
         self, connection: sa.Connection, now: float, give_up: float, delay_notice: float, limit: int
