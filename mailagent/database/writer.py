@@ -1,8 +1,9 @@
 """The one thread that writes.
 
-All jobs that wait while a commit runs share the next transaction, so that many of them cost one synchronisation. If
-one of them fails, none of it is kept: each is run again, in a transaction of its own, and fails alone. So a job may run
-twice, and does nothing but use its connection; only after the commit does anybody hear of its result.
+All jobs that wait while a commit runs share the next transaction, so that many of them cost one synchronisation; so do
+those of one turn of the reactor. If one of them fails, none of it is kept: each is run again, in a transaction of its
+own, and fails alone. So a job may run twice, and does nothing but use its connection; only after the commit does
+anybody hear of its result.
 
 Jobs of one kind that wait together can be done as one (L{Shared}), where the first of them would have been: many rows
 by one statement cost little more than one row.
@@ -47,30 +48,41 @@ class Shared(Generic[_Thing, _T]):
         return self.work(connection, [self.thing])[0]
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class _Entry:
-    """A job, and where its result goes: an exception, or what it returned.
-
-    @ivar done: fires in the reactor's thread; C{None} where a thread waits for the result.
-    """
+    """A job, who waits for its result (the reactor's thread, or another), and what it was: returned, or raised."""
 
     job: Callable[[sa.Connection], Any]
-    done: Deferred[Any] | None = None
-    result: Future[Any] = attrs.field(factory=Future)
+    waiting: Deferred[Any] | Future[Any]
+    result: Any = None
+    error: Exception | None = None
+    ended: bool = False
+
+    def end(self, result: Any, error: Exception | None = None) -> None:
+        """There is a result."""
+        self.result, self.error, self.ended = result, error, True
+
+    def tell(self) -> None:
+        """Have it heard of, unless nobody waits any more."""
+        if isinstance(self.waiting, Future):
+            self.waiting.set_exception(self.error) if self.error is not None else self.waiting.set_result(self.result)
+        elif not self.waiting.called:
+            self.waiting.errback(self.error) if self.error is not None else self.waiting.callback(self.result)
 
 
 class Writer:
     """See the module.
 
     @param engine: from L{mailagent.database.engine.for_writing}.
-    @param reactor: in whose thread the C{Deferred}s fire; C{callFromThread} is all that is used of it.
+    @param reactor: in whose thread the C{Deferred}s fire; C{callFromThread} and C{callLater} are what is used of it.
     """
 
     def __init__(self, engine: sa.Engine, reactor: Any) -> None:
         self._engine = engine
         self._reactor = reactor
-        self._entries: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
-        self._lock = Lock()  # between putting an entry and the end of all entries
+        self._entries: queue.SimpleQueue[list[_Entry] | None] = queue.SimpleQueue()
+        self._collected: list[_Entry] = []  # in this turn of the reactor
+        self._lock = Lock()  # between putting entries and the end of all entries
         self._thread: Thread | None = None
 
     def start(self) -> None:
@@ -84,6 +96,9 @@ class Writer:
         with self._lock:
             thread, self._thread = self._thread, None
             if thread is not None:
+                collected, self._collected = self._collected, []
+                if collected:
+                    self._entries.put(collected)
                 self._entries.put(None)
         if thread is not None:
             thread.join()
@@ -93,8 +108,17 @@ class Writer:
         """Have C{job} done, from the reactor's thread. The C{Deferred} fails with what the job raised, or with
         L{StorageFailed} or L{mailagent.interfaces.StorageFull}; it cannot be cancelled, only left alone."""
         done: Deferred[_T] = Deferred(lambda _: None)
-        self._put(_Entry(job, done))
+        with self._lock:
+            self._collected.append(_Entry(job, done))
+            first = len(self._collected) == 1
+        if first:  # both threads want the interpreter: let this turn come to its end, and hand over all of it
+            self._reactor.callLater(0, self._hand_over)
         return done
+
+    def _hand_over(self) -> None:
+        with self._lock:
+            collected, self._collected = self._collected, []
+        self._put(collected)
 
     def call(self, job: Callable[[sa.Connection], _T]) -> _T:
         """Have C{job} done, and wait for it: for any thread but the reactor's and a job's.
@@ -102,41 +126,42 @@ class Writer:
         @raise StorageFailed: the database cannot take it (L{mailagent.interfaces.StorageFull}: for want of room).
         @raise Exception: what the job raised.
         """
-        entry = _Entry(job)
-        self._put(entry)
-        result: _T = entry.result.result()
-        return result
+        result: Future[_T] = Future()
+        self._put([_Entry(job, result)])
+        return result.result()
 
-    def _put(self, entry: _Entry) -> None:
+    def _put(self, entries: list[_Entry]) -> None:
         with self._lock:
             running = self._thread is not None
             if running:
-                self._entries.put(entry)
+                self._entries.put(entries)
         if not running:
-            entry.result.set_exception(StorageFailed("the database's writer has stopped"))
-            self._tell([entry])
+            _fail(entries, StorageFailed("the database's writer has stopped"))
+            self._tell(entries)
 
     def _tell(self, entries: Sequence[_Entry]) -> None:
-        """Have the reactor's thread hear of all these results at once: each time it is woken costs more than one."""
-        told = [entry for entry in entries if entry.done is not None]
+        """Have all hear of their results; the reactor's thread of all at once, as to wake it costs the same."""
+        told: list[_Entry] = []
+        for entry in entries:
+            told.append(entry) if isinstance(entry.waiting, Deferred) else entry.tell()
         if told:
-            self._reactor.callFromThread(_fire, told)
+            self._reactor.callFromThread(_tell, told)
 
     def _work(self) -> None:
         while (first := self._entries.get()) is not None:
-            entries = [first, *self._waiting()]
+            entries = [*first, *self._waiting()]
             try:
                 self._transact(entries)
             except Exception as error:  # not even the connection could be given back; whoever waits must hear of it
-                _fail([entry for entry in entries if not entry.result.done()], error)
+                _fail([entry for entry in entries if not entry.ended], error)
             self._tell(entries)
 
     def _waiting(self) -> list[_Entry]:
         """What waits, up to the end if that is among it."""
         entries: list[_Entry] = []
         with suppress(queue.Empty):
-            while (entry := self._entries.get_nowait()) is not None:
-                entries.append(entry)
+            while (more := self._entries.get_nowait()) is not None:
+                entries += more
             self._entries.put(None)
         return entries
 
@@ -161,7 +186,7 @@ class Writer:
                     return _fail(entries, error)
             else:
                 for entry in entries:
-                    entry.result.set_result(results[entry])
+                    entry.end(results[entry])
                 return None
         for entry in entries:
             self._transact([entry])
@@ -191,16 +216,9 @@ def _results(connection: sa.Connection, jobs: Sequence[Callable[[sa.Connection],
 
 def _fail(entries: Sequence[_Entry], error: Exception) -> None:
     for entry in entries:
-        entry.result.set_exception(error)
+        entry.end(None, error)
 
 
-def _fire(entries: Sequence[_Entry]) -> None:
-    """Fire the C{Deferred}s, but for those that were cancelled."""
+def _tell(entries: Sequence[_Entry]) -> None:
     for entry in entries:
-        if entry.done is None or entry.done.called:
-            continue
-        error = entry.result.exception()
-        if error is None:
-            entry.done.callback(entry.result.result())
-        else:
-            entry.done.errback(error)
+        entry.tell()

@@ -20,9 +20,12 @@ _T = TypeVar("_T")
 
 
 class Caller:
-    """As much of a reactor as is needed by those who come from a thread: what they bring is done at once."""
+    """As much of a reactor as is needed by those who come from a thread, or want a turn: all is done at once."""
 
     def callFromThread(self, function: Callable[..., object], *args: object) -> None:
+        function(*args)
+
+    def callLater(self, seconds: float, function: Callable[..., object], *args: object) -> None:
         function(*args)
 
 

@@ -134,6 +134,28 @@ def test_one_of_a_kind_that_fails_fails_alone(writer: Writer, engine: sa.Engine)
     assert noted(engine) == ["a", "b"]
 
 
+def test_what_is_wanted_in_one_turn_of_the_reactor_shares_one_commit(engine: sa.Engine, commits: list[str]) -> None:
+    class Turn(Caller):
+        def __init__(self) -> None:
+            self.calls: list[Callable[..., object]] = []
+
+        def callLater(self, seconds: float, function: Callable[..., object], *args: object) -> None:
+            self.calls.append(function)
+
+    reactor = Turn()
+    writer = Writer(engine, reactor)
+    writer.start()
+    waiting = [writer.run(note(name)) for name in "abc"]
+    [end_of_turn] = reactor.calls
+    end_of_turn()
+    at_a_stop = writer.run(note("d"))
+    assert results(writer, *waiting, at_a_stop) == ["a", "b", "c", "d"]
+    assert len(commits) <= 2
+    late = writer.run(note("e"))
+    reactor.calls[-1]()
+    assert isinstance(results(writer, late)[0], StorageFailed)
+
+
 def test_the_reactor_is_woken_once_for_all_results_of_a_commit(engine: sa.Engine) -> None:
     class Counting(Caller):
         calls = 0
