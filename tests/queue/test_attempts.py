@@ -12,8 +12,9 @@ from mailagent.envelope.notify import Notify
 from mailagent.envelope.outcome import Outcome
 from mailagent.interfaces import Attempt, Attempted, DestinationBusy, LeaseLost, StorageFailed
 from mailagent.queue import reporter
-from mailagent.queue.scheduler import DEAD, HEARTBEAT
+from mailagent.queue.scheduler import HEARTBEAT
 from mailagent.queue.store_claim import SMALL
+from mailagent.queue.store_nodes import DEAD
 from tests.database.support import Database
 from tests.queue.site import Answer, Site, all_told, raising, running
 from tests.queue.support import HOP, LATER, NEVER, STORED, message, result
