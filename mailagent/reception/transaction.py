@@ -98,7 +98,7 @@ class Reception:
 class Transaction:
     """One message's envelope, then its content, then its commit.
 
-    @ivar id: the identifier by which the message is followed.
+    @ivar id: the identifier by which the message is followed, from MAIL on.
     @ivar given_header: the C{Received} field as handed to a stock session, C{b""} before.
     """
 
@@ -106,10 +106,10 @@ class Transaction:
 
     def __init__(self, reception: Reception) -> None:
         self._reception = reception
-        self._begin(None)
+        self._begin("", None)
 
-    def _begin(self, sender: Address | None, parameters: MailParameters | None = None) -> None:
-        self.id = self._reception.new_message_id()
+    def _begin(self, id_: str, sender: Address | None, parameters: MailParameters | None = None) -> None:
+        self.id = id_
         self.given_header = b""
         self._sender = sender
         self._parameters = parameters or MailParameters()
@@ -126,9 +126,10 @@ class Transaction:
     def validateFrom(self, helo: tuple[bytes | None, bytes], origin: smtp.Address) -> smtp.Address:
         """Any sender may write to us. A stock session comes here again for every message it takes."""
         try:
-            self._begin(address_of(origin), getattr(origin, "parameters", None))
+            sender = address_of(origin)
         except SyntaxFault as fault:
             raise smtp.SMTPBadSender(origin, fault.reply.code, text_of(fault.reply)) from None
+        self._begin(self._reception.new_message_id(), sender, getattr(origin, "parameters", None))
         return origin
 
     def validateTo(self, user: smtp.User) -> Deferred[Callable[[], RecipientMessage]]:
