@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -109,6 +109,8 @@ class StagedBody:
 
     def lend(self, job: Callable[[StagedContent], Deferred[_T]]) -> Deferred[_T]:
         """The same for a C{job} that is called here, and done when its C{Deferred} fires."""
+        if not self._busy and not self._turns:
+            return maybeDeferred(self._start, job)
         turn: Deferred[None] = Deferred()
         reading = turn.addCallback(lambda _: self._start(job))
         self._turns.append(turn)

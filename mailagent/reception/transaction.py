@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any, NoReturn
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.mail import smtp
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
@@ -51,6 +51,7 @@ from mailagent.smtp.grammar import SyntaxFault
 from mailagent.smtp.parameters import MailParameters, RcptParameters
 from mailagent.smtp.paths import address_of
 from mailagent.smtp.replies import LOCAL_ERROR
+from mailagent.smtp.settled import settled
 
 _NO_RELAY = Reply(550, "5.7.1", "Not one of our domains; relaying denied")
 _NO_DOMAIN = Reply(550, "5.1.2", "Not a domain to which mail can be sent")
@@ -253,7 +254,7 @@ class Transaction:
             for (part, _), (success, result) in zip(parts, results, strict=True):
                 part.succeeded(self._log, size, seconds) if success else part.failed(self._log, result)
 
-        DeferredList([stored for _, stored in parts], consumeErrors=True).addCallback(settle)
+        settled([stored for _, stored in parts]).addCallback(settle)
 
     def _store(self, dispatch: Dispatch, content: ContentSink, part: Part) -> Deferred[None]:
         return dispatch.commit(part.id, self._reception.mailstore, self._reception.queue, content.body)
