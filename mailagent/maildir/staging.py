@@ -135,13 +135,13 @@ class StagedBody:
         self._counted = held
 
     def _spill(self) -> None:
-        content, self._tail = bytes(self._tail), bytearray()
+        content, self._tail = self._tail, bytearray()
         self._busy, self._in_job = True, len(content)
         written = self._run_in_thread(self._append, content)
         written.addErrback(self._remember)
         written.addBoth(self._done)
 
-    def _append(self, content: bytes) -> None:
+    def _append(self, content: bytearray) -> None:
         """In a thread. No other job runs now, so the attributes of the file are ours to set."""
         with trouble_in(self._mailbox):
             if self._fd is None:
