@@ -13,6 +13,7 @@ from pathlib import Path
 from bench.processes import await_port
 from bench.servers import ALL_USERS, HOST, CannotStart, Running, Start, aiosmtpd, mailagent, start_sink
 from tests import programs
+from tests.peers.relays import MASTER_CF
 from tests.peers.server import DEADLINE, Server, free_port
 
 _MAIN_CF = """compatibility_level = 3.6
@@ -41,24 +42,7 @@ inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 relayhost = [127.0.0.1]:{sink}
 """
-_MASTER_CF = """
-127.0.0.1:{port} inet n - n - - smtpd
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-virtual unix - n n - - virtual
-smtp unix - - n - - smtp
-error unix - - n - - error
-retry unix - - n - - error
-anvil unix - - n - 1 anvil
-scache unix - - n - 1 scache
-proxymap unix - - n - - proxymap
-tlsmgr unix - - n 1000? 1 tlsmgr
-postlog unix-dgram n - n - 1 postlogd
-"""
+_VIRTUAL = "virtual unix - n n - - virtual\n"
 
 _EXIM_CONF = """exim_path = {program}
 spool_directory = {home}/spool
@@ -132,7 +116,7 @@ def postfix(home: Path, stack: ExitStack, own: str = "") -> Running:
     shutil.chown(home / "mailboxes", owner.pw_uid)
     main_cf = _MAIN_CF.format(home=home, sink=sink.port, uid=owner.pw_uid, gid=owner.pw_gid)
     (home / "etc/main.cf").write_text(main_cf)
-    (home / "etc/master.cf").write_text(_MASTER_CF.format(port=port))
+    (home / "etc/master.cf").write_text(MASTER_CF.format(own_port=port) + _VIRTUAL)
     (home / "etc/users").write_text("".join(f"{user}@{HOST} {user}/\n" for user in ALL_USERS))
     command = [program, "-c", str(home / "etc")]
     server = Server([*command, "start-fg"], home)

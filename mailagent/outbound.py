@@ -17,9 +17,7 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from mailagent.config import Config
@@ -39,6 +37,7 @@ from mailagent.reception.local_courier import LocalCourier, LocalFirst
 from mailagent.relay.courier import Courier
 from mailagent.relay.ourselves import Ourselves
 from mailagent.relay.sessions import Sessions, endpoint
+from mailagent.threads import daemon_pool, in_pool
 
 #: Threads that read the database, and small files.
 _READERS = 4
@@ -82,7 +81,7 @@ class Outbound:
         self._reactor = reactor
         self._seconds = seconds
         self._log = log
-        self._pools = {name: _pool(name, most) for name, most in (("dns", THREADS), ("readers", _READERS))}
+        self._pools = {name: daemon_pool(name, most) for name, most in (("dns", THREADS), ("readers", _READERS))}
         self._remote = self._courier(listening, logged)
         local = LocalCourier(directory, mailstore, self, new_message_id)
         self._delivery = LocalFirst(directory, local, self._remote)
@@ -151,9 +150,6 @@ class Outbound:
     def take_up(self, config: Config) -> None:
         """Go by this configuration from now on."""
         self.config = config
-        self._wake()
-
-    def _wake(self) -> None:
         if self._running is not None:
             self._running.scheduler.wake()
 
@@ -179,11 +175,4 @@ class Outbound:
             Thread(target=pool.stop, name="stop", daemon=True).start()
 
     def _in_pool(self, name: str) -> Callable[..., Deferred[Any]]:
-        return partial(deferToThreadPool, self._reactor, self._pools[name])
-
-
-def _pool(name: str, most: int) -> ThreadPool:
-    """Threads that may hang, on a name server or a disk: daemons, so that this does not outlast a stop."""
-    pool = ThreadPool(minthreads=0, maxthreads=most, name=name)
-    pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
-    return pool
+        return in_pool(self._reactor, self._pools[name])

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from secrets import randbits
-from threading import Thread
 from typing import Any
 
 import attrs
@@ -20,9 +19,7 @@ from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.threadpool import ThreadPool
 
 from mailagent import certificates, state
 from mailagent.budget import Budget
@@ -57,6 +54,7 @@ from mailagent.smtp.login import Authentication, Limits
 from mailagent.smtp.proxied import ProxiedFactory, Proxies
 from mailagent.smtp.role import LMTP, LOCAL, ROLES
 from mailagent.smtp.tls import ServerTLS, read
+from mailagent.threads import daemon_pool, in_pool
 
 #: Threads that write mail. More do not make a disk faster; fewer make one slow file hold up the rest.
 _WRITERS = 8
@@ -80,14 +78,12 @@ class Parts:
     taken_up: Callable[[Config], None] = lambda config: None
 
     def start(self, config: Config) -> None:
-        """Make mailboxes, state directory and certificates ready. Blocks.
+        """Make mailboxes and certificates ready; the state directory is there. Blocks.
 
         @raise MailboxUnwritable: a mailbox cannot be made or written.
         @raise CertificateUnusable: a certificate or key cannot be used.
-        @raise OSError: the state directory cannot be written.
         """
         prepare(self.files, self.directory.mailboxes(), time.time(), self.log)
-        state.make_directory(config.state)
         self.read_certificates(config)
 
     def read_certificates(self, config: Config) -> None:
@@ -122,13 +118,12 @@ class Parts:
 class Storage:
     """Where mail goes on this machine, and the threads that write it.
 
-    @ivar pool: those threads; they are daemons, as a hung disk must not outlast a stop.
+    @ivar pool: those threads.
     """
 
     def __init__(self, config: Config, reactor: Any) -> None:
-        self.pool = ThreadPool(minthreads=0, maxthreads=_WRITERS, name="mailstore")
-        self.pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
-        self.in_pool = _in_pool(reactor, self.pool)
+        self.pool = daemon_pool("mailstore", _WRITERS)
+        self.in_pool = in_pool(reactor, self.pool)
         self.directory = CurrentDirectory(Whitelist.from_config(config))
         self.files = Files()
         self.budget = Budget()
@@ -247,10 +242,10 @@ def _logins(
     """What logins are checked with, if a users file is configured."""
     if config.directory.users is None:
         return None
-    pool = ThreadPool(minthreads=0, maxthreads=_CHECKERS, name="passwords")
+    pool = daemon_pool("passwords", _CHECKERS)
     pool.start()  # no thread runs before the first login, long after twistd has forked
     reactor.addSystemEventTrigger("during", "shutdown", pool.stop)
-    users = Users(config.directory.users, _in_pool(reactor, pool), reactor.seconds, look_in_thread)
+    users = Users(config.directory.users, in_pool(reactor, pool), reactor.seconds, look_in_thread)
     reactor.callWhenRunning(users.refresh)
     realm = SubmissionRealm(reception, users, config.submission.own_addresses)
     return authentication(config.auth, realm, users, reactor.seconds, partial(deferLater, reactor), limits)
@@ -275,7 +270,3 @@ def authentication(
         pause=pause,
         plaintext_loopback=settings.plaintext_loopback,
     )
-
-
-def _in_pool(reactor: Any, pool: ThreadPool) -> Callable[..., Deferred[Any]]:
-    return partial(deferToThreadPool, reactor, pool)

@@ -19,7 +19,7 @@ from mailagent.local_door import LocalDoor, user_name
 from mailagent.log import Output, tell_again
 from mailagent.options import Options
 from mailagent.outbound import Outbound
-from mailagent.parts import Parts, Serving, Storage, login_limits, new_message_id, spare_what_stays
+from mailagent.parts import Serving, Storage, login_limits, new_message_id, spare_what_stays
 from mailagent.reception.drop import Drop
 from mailagent.reload import Reload
 from mailagent.service import MailAgent
@@ -52,6 +52,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     except OSError as error:
         print(f"mailagent: cannot write the log: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    if isinstance(observer, Output):
+        reactor.callWhenRunning(observer.begin)
     # The file that was read, wherever the process may have gone since; or a search, if there was none.
     source = None if config.source == BUILT_IN else config.source
     debug = options["log-level"] == "debug"
@@ -70,48 +72,58 @@ def make_service(
     @param load_again: reads the configuration for a reload. Blocks; raises L{ConfigError}.
     @param debug: whether the log gets all that is said to other servers.
     """
+
+    def listening() -> list[tuple[str, int]]:
+        return agent.addresses()
+
     log = Logger("mailagent")
     storage = Storage(config, reactor)
-    outbound = Outbound(
-        config,
-        storage.directory,
-        storage.mailstore,
-        new_message_id,
-        lambda: agent.addresses(),
-        reactor,
-        time.time,
-        log,
-        debug,
-    )
+    directory, store = storage.directory, storage.mailstore
+    outbound = Outbound(config, directory, store, new_message_id, listening, reactor, time.time, log, debug)
     counts = Counts.make(1 + config.workers) if config.workers > 1 else None
     supervisor = _supervisor(config, reactor, storage, outbound, counts, observer) if counts else None
-    serving = Serving(
-        config,
-        reactor,
-        storage,
-        outbound,
-        SharedAdmission(counts, 0) if counts else None,
-        taken_up=outbound.take_up,
-        user_name=user_name,
-    )
-    factory, parts = serving.sessions, serving.parts
-    drop = Drop(os.path.join(config.state, state.DROP), serving.reception, outbound, lambda: factory.limits, user_name)
-    door = LocalDoor(reactor, config.state, factory.listener(LOCAL), partial(storage.in_pool, drop.take_all))
-    reload = Reload(config, load_again, parts, storage.in_pool, supervisor.agree if supervisor else None)
+    admission = SharedAdmission(counts, 0) if counts else None
+    serving = Serving(config, reactor, storage, outbound, admission, taken_up=outbound.take_up, user_name=user_name)
+    beside = _Beside(config, reactor, storage, serving, outbound)
     agent = MailAgent(
         config,
-        factory,
+        serving.sessions,
         storage.pool,
         reactor,
-        prepare=partial(_prepare, config, parts, outbound),
-        announce=lambda ports: welcome.announce(config, list(storage.directory.mailboxes()), ports, log),
-        reload=reload,
+        prepare=beside.prepare,
+        announce=lambda ports: welcome.announce(config, list(directory.mailboxes()), ports, log),
+        reload=Reload(config, load_again, serving.parts, storage.in_pool, supervisor.agree if supervisor else None),
         observer=observer,
-        begin=partial(_begin, outbound, door, reactor),
+        begin=beside.begin,
         end=outbound.stop,
         processes=supervisor,
     )
     return agent
+
+
+class _Beside:
+    """What the server does beside serving its listeners: it takes mail out, and lets mail in by the local door."""
+
+    def __init__(self, config: Config, reactor: Any, storage: Storage, serving: Serving, outbound: Outbound) -> None:
+        sessions, drop_path = serving.sessions, os.path.join(config.state, state.DROP)
+        drop = Drop(drop_path, serving.reception, outbound, lambda: sessions.limits, user_name)
+        look = partial(storage.in_pool, drop.take_all)
+        self._config, self._reactor, self._parts, self._outbound = config, reactor, serving.parts, outbound
+        self._door = LocalDoor(reactor, config.state, sessions.listener(LOCAL), look)
+
+    def prepare(self) -> None:
+        """Make ready what is on disk, which is ours alone: a second server would take our work for its own."""
+        state.make_directory(self._config.state)
+        if not PidFile(self._config.state).claim():
+            raise StorageFailed(f"another server runs with the state directory {self._config.state}")
+        self._parts.start(self._config)
+        self._outbound.prepare()
+
+    def begin(self) -> None:
+        """Do it, until the reactor stops."""
+        self._outbound.start()
+        self._door.open()
+        self._reactor.addSystemEventTrigger("before", "shutdown", self._door.close)
 
 
 def _supervisor(
@@ -122,18 +134,3 @@ def _supervisor(
     write, log_format = (observer.write, observer.log_format) if isinstance(observer, Output) else (tell_again, "json")
     launch = Launch(reactor, partial(Owner, storage.mailstore, queue, limits), counts.fd, log_format, write)
     return Supervisor(config, reactor, launch, counts)
-
-
-def _prepare(config: Config, parts: Parts, outbound: Outbound) -> None:
-    """Make ready what is on disk, which is ours alone: a second server would take our work for its own."""
-    state.make_directory(config.state)
-    if not PidFile(config.state).claim():
-        raise StorageFailed(f"another server runs with the state directory {config.state}")
-    parts.start(config)
-    outbound.prepare()
-
-
-def _begin(outbound: Outbound, door: LocalDoor, reactor: Any) -> None:
-    outbound.start()
-    door.open()
-    reactor.addSystemEventTrigger("before", "shutdown", door.close)

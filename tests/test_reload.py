@@ -18,6 +18,7 @@ from mailagent.parts import Parts
 from mailagent.reception.relay_networks import RelayNetworks
 from mailagent.reload import Ready, Reload
 from mailagent.smtp.tls import ServerTLS
+from mailagent.state import make_directory
 from tests.maildir.support import Events, Threads
 from tests.memory_server import ROOT, MemoryServer, codes, make_config, transaction
 from tests.smtp.certificates import names, shake_hands, write_pair
@@ -40,6 +41,7 @@ class World:
         parts = Parts(
             self.directory, self.server.factory, self.tls, self.server.files, RelayNetworks(), self.events.log
         )
+        make_directory(self.config.state)
         parts.start(self.config)
         self.reload = Reload(self.config, self.load, parts, self.threads.run)
 

@@ -27,7 +27,7 @@ from mailagent.envelope.mailbox import Mailbox
 from mailagent.interfaces import MailboxUnwritable
 from mailagent.service import MailAgent, StartError
 from tests.maildir.support import Events
-from tests.memory_server import MemoryServer
+from tests.memory_server import Connection, MemoryServer
 
 MAILBOX = Mailbox(Address("user1", "hostmeister.de"), "/mail/user1")
 
@@ -71,6 +71,20 @@ class World:
             announce=self.happened.append,
             reload=lambda: self.happened.append("reload"),
         )
+
+    def started(self) -> MailAgent:
+        """A service that runs."""
+        service = self.service()
+        service.privilegedStartService()
+        service.startService()
+        return service
+
+    def in_transaction(self) -> Connection:
+        """A client's connection, in the midst of a transaction."""
+        connection = self.server.connect()
+        connection.greet()
+        connection.send(b"MAIL FROM:<a@b>\r\n")
+        return connection
 
 
 @pytest.fixture
@@ -135,9 +149,7 @@ def test_a_mailbox_that_cannot_be_made_ends_the_start_with_one_line(
 
 
 def test_a_stop_drains_the_sessions_then_stops_the_threads(world: World) -> None:
-    service = world.service()
-    service.privilegedStartService()
-    service.startService()
+    service = world.started()
     connection = world.server.connect()
     stopped = service.stopService()
     assert not stopped.called
@@ -148,12 +160,8 @@ def test_a_stop_drains_the_sessions_then_stops_the_threads(world: World) -> None
 
 
 def test_a_stop_waits_for_open_transactions_as_long_as_configured(world: World) -> None:
-    service = world.service()
-    service.privilegedStartService()
-    service.startService()
-    connection = world.server.connect()
-    connection.greet()
-    connection.send(b"MAIL FROM:<a@b>\r\n")
+    service = world.started()
+    connection = world.in_transaction()
     stopped = service.stopService()
     world.server.clock.advance(world.server.config.limits.stop_time - 1)
     assert not connection.closed
@@ -164,12 +172,8 @@ def test_a_stop_waits_for_open_transactions_as_long_as_configured(world: World) 
 
 
 def test_a_second_signal_does_not_wait_however_close_it_comes(world: World) -> None:
-    service = world.service()
-    service.privilegedStartService()
-    service.startService()
-    connection = world.server.connect()
-    connection.greet()
-    connection.send(b"MAIL FROM:<a@b>\r\n")
+    service = world.started()
+    connection = world.in_transaction()
     service._stop()
     service._stop()
     assert world.reactor.hasStopped
@@ -180,9 +184,7 @@ def test_a_second_signal_does_not_wait_however_close_it_comes(world: World) -> N
 @pytest.fixture
 def hanging(world: World) -> Iterator[Event]:
     """A server one of whose threads is at work until this is set."""
-    service = world.service()
-    service.privilegedStartService()
-    service.startService()
+    service = world.started()
     begun, go_on = Event(), Event()
 
     def job() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import click
 import sqlalchemy as sa
@@ -40,31 +40,24 @@ class Access:
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """A connection that changes nothing."""
-        with self._told(), trouble():
-            engine = for_reading(self._url, BUSY)
-            try:
-                with engine.begin() as connection:
-                    check(connection)
-                    yield connection
-            finally:
-                engine.dispose()
+        with self._opened(for_reading) as engine, engine.begin() as connection:
+            yield connection
 
-    @contextmanager
-    def writing(self) -> Iterator[sa.Engine]:
+    def writing(self) -> AbstractContextManager[sa.Engine]:
         """An engine, each of whose transactions writes."""
-        with self._told(), trouble():
-            engine = for_writing(self._url, BUSY)
-            try:
-                with engine.begin() as connection:
-                    check(connection)
-                yield engine
-            finally:
-                engine.dispose()
+        return self._opened(for_writing)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _opened(self, engine_for: Callable[[sa.URL, float], sa.Engine]) -> Iterator[sa.Engine]:
         try:
-            yield
+            with trouble():
+                engine = engine_for(self._url, BUSY)
+                try:
+                    with engine.begin() as connection:
+                        check(connection)
+                    yield engine
+                finally:
+                    engine.dispose()
         except (StorageFailed, StorageFull) as error:
             name = self._url.database if self._url.host is None else self._url.render_as_string(hide_password=True)
             raise click.ClickException(f"{name}: {error}") from None

@@ -29,11 +29,10 @@ from mailagent.sendmail.message import Message, UnfitMessage, read_message
 from mailagent.sendmail.recipients import NotAnAddress, address
 from mailagent.sendmail.submit import Submitted, submit
 from mailagent.smtp.batch import MAX_RECIPIENTS
-from mailagent.smtp.xtext import encode_xtext
+from mailagent.smtp.xtext import MAX_ENVELOPE_ID, encode_xtext
 from mailagent.state import DROP, SUBMIT_SOCKET
 
 _USAGE, _BAD_MESSAGE, _NO_USER, _UNAVAILABLE, _TRY_AGAIN, _BAD_CONFIG = 64, 65, 67, 69, 75, 78
-_MAX_ENVELOPE_ID = 100  # RFC 3461 section 4.4
 #: What a command's decorators pass on.
 _Command = Callable[..., None]
 _CONDITIONS = frozenset({"SUCCESS", "FAILURE", "DELAY"})
@@ -177,8 +176,8 @@ def _addressed(config: Config, wishes: Wishes, message: Message) -> tuple[Envelo
         recipients += message.header.recipients(domain)
     if len(recipients) > MAX_RECIPIENTS:
         raise Failed(f"more than {MAX_RECIPIENTS} recipients", _USAGE)
-    if len(encode_xtext(wishes.envelope_id or "")) > _MAX_ENVELOPE_ID:
-        raise Failed(f"-V takes at most {_MAX_ENVELOPE_ID} characters, some of which count threefold", _USAGE)
+    if len(encode_xtext(wishes.envelope_id or "")) > MAX_ENVELOPE_ID:
+        raise Failed(f"-V takes at most {MAX_ENVELOPE_ID} characters, some of which count threefold", _USAGE)
     if not recipients:
         raise Failed("no recipients" + ("" if wishes.from_header else "; -t takes them from the header"), _USAGE)
     author = Address(_user().pw_name, domain)

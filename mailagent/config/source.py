@@ -84,7 +84,6 @@ def _resolve(config: Config, base: str, state_given: bool) -> Config:
         state=_absolute(base, state),
         tls=attrs.evolve(_resolve_certificate(config.tls, base), hosts=hosts),
         directory=DirectorySettings(users and _absolute(base, users)),
-        queue=attrs.evolve(config.queue, url=_resolve_url(config.queue.url, _absolute(base, state))),
         relay=attrs.evolve(config.relay, authorities=_maybe(base, config.relay.authorities)),
         routes={
             pattern: attrs.evolve(route, password_file=_maybe(base, route.password_file))
@@ -96,12 +95,6 @@ def _resolve(config: Config, base: str, state_given: bool) -> Config:
 def _resolve_certificate(settings: _Certificate, base: str) -> _Certificate:
     certificate, key = (path and _absolute(base, path) for path in (settings.certificate, settings.key))
     return attrs.evolve(settings, certificate=certificate, key=key)
-
-
-def _resolve_url(url: values.Url, state: str) -> values.Url:
-    """A relative SQLite file is in the state directory."""
-    scheme, slashes, path = url.partition(":///")
-    return values.Url(f"{scheme}{slashes}{os.path.join(state, path)}") if scheme == "sqlite" else url
 
 
 def _maybe(base: str, path: values.ConfiguredPath | None) -> values.ConfiguredPath | None:

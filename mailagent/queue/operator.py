@@ -15,8 +15,7 @@ from random import Random
 import attrs
 import sqlalchemy as sa
 
-from mailagent.database.moment import database_now
-from mailagent.database.schema import messages, nodes, recipients
+from mailagent.database.schema import messages, recipients
 from mailagent.envelope.outcome import Outcome
 from mailagent.envelope.queued import QueuedMessage
 from mailagent.envelope.reply import Reply
@@ -25,13 +24,12 @@ from mailagent.queue.reporter import Reporter
 from mailagent.queue.store_content import read_piece
 from mailagent.queue.store_destinations import RETRY, restore
 from mailagent.queue.store_destinations import hold as hold_destination
-from mailagent.queue.store_rows import UnreadableRow, read_message, read_recipient
+from mailagent.queue.store_nodes import living
+from mailagent.queue.store_rows import ENVELOPE, UnreadableRow, read_message, read_recipient
 from mailagent.queue.store_settle import retire, settle
 
 #: Recipients changed in one transaction: others wait for it.
 BATCH = 100
-#: Seconds for which a node without a heartbeat is still thought to live.
-_LIVES = 60.0
 #: What the sender of returned mail reads.
 RETURNED = Reply(550, "5.0.0", "Returned by the mail server's operator")
 
@@ -87,8 +85,8 @@ class Operator:
         verb, now = VERBS[name], self._seconds()
         found = sa.select(recipients).where(recipients.c.id.in_(numbers)).order_by(recipients.c.message_id)
         rows = list(connection.execute(found.with_for_update()).mappings())
-        living = set(connection.scalars(sa.select(nodes.c.id).where(nodes.c.heartbeat > database_now() - _LIVES)))
-        refusals = {row["id"]: refusal for row in rows if (refusal := _refusal(name, row, living))}
+        alive = living(connection)
+        refusals = {row["id"]: refusal for row in rows if (refusal := _refusal(name, row, alive))}
         wanted = [row for row in rows if row["id"] not in refusals]
         if name == "fail":
             told, failed = self._fail(connection, wanted, now)
@@ -137,9 +135,9 @@ class Operator:
         raise AssertionError("a report waits for something, though the connection is here")
 
 
-def _refusal(name: str, row: sa.RowMapping, living: set[str]) -> str:
+def _refusal(name: str, row: sa.RowMapping, alive: set[str]) -> str:
     """Why nothing is done to a recipient; C{""} where something is."""
-    if row["lease_token"] is not None and row["lease_node"] in living:
+    if row["lease_token"] is not None and row["lease_node"] in alive:
         return "in delivery now: left alone"
     if row["state"] in VERBS[name].states:
         return ""
@@ -176,8 +174,7 @@ def _leased(
 
     @raise UnreadableRow: one makes no sense.
     """
-    columns = [column for column in messages.c if column.name not in ("body", "finished")]
-    row = connection.execute(sa.select(*columns).where(messages.c.id == message_id)).mappings().one()
+    row = connection.execute(sa.select(*ENVELOPE).where(messages.c.id == message_id)).mappings().one()
     message = read_message(row)
     some = tuple(map(read_recipient, rows))
     token = secrets.token_hex(16)

@@ -29,11 +29,12 @@ from mailagent.queue.lanes import FIRST, Lanes
 from mailagent.queue.reporter import Content, Reporter
 from mailagent.queue.retry import JITTER
 from mailagent.queue.store import Store
+from mailagent.queue.store_nodes import DEAD
 
 #: Seconds between looks, at most.
 POLL = 1.0
-#: Seconds between the signs that this node lives, and after how many without one another's leases are freed.
-HEARTBEAT, ADOPT, DEAD = 15.0, 30.0, 60.0
+#: Seconds between the signs that this node lives, and between looks for leases of others that live no more.
+HEARTBEAT, ADOPT = 15.0, 30.0
 #: Seconds between looks for what has waited too long, or is not needed any more; and how much is taken up at once.
 SWEEP, SOME = 60.0, 100
 #: Seconds until the first such look: what has waited while we were away is tried before it is given up.
@@ -153,8 +154,8 @@ class Scheduler:
         """Take back what was ours when we ended, and begin with what is done again and again."""
         await self._writing.once(self._store.start)
         if not self._stopping:
-            for chore, seconds in ((self._beat, HEARTBEAT), (self._adopt, ADOPT), (self._sweep, SWEEP)):
-                self._chores.append(self._chore(chore, seconds))
+            chores = ((self._beat, HEARTBEAT, 0.0), (self._adopt, ADOPT, 0.0), (self._sweep, SWEEP, FIRST_SWEEP))
+            self._chores += [self._chore(work, seconds, first) for work, seconds, first in chores]
 
     async def _rest(self, seconds: float) -> None:
         """Wait for so long, or to be woken."""
@@ -217,7 +218,9 @@ class Scheduler:
 
         return done.addBoth(end)
 
-    def _chore(self, work: Callable[[], Coroutine[Any, Any, None]], seconds: float) -> LoopingCall:
+    def _chore(self, work: Callable[[], Coroutine[Any, Any, None]], seconds: float, first: float) -> LoopingCall:
+        """Have work done again and again, the first time after C{first} seconds."""
+
         async def once() -> None:
             chore.interval = seconds
             with suppress(StorageFailed, StorageFull):  # the log has it
@@ -225,7 +228,6 @@ class Scheduler:
 
         chore = LoopingCall(lambda: self._track(once(), self._busy))
         chore.clock = self._clock
-        first = FIRST_SWEEP if work == self._sweep else 0.0
         chore.start(first, now=not first)
         return chore
 

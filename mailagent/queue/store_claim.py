@@ -21,7 +21,7 @@ from mailagent.database.schema import destinations, messages, recipients
 from mailagent.log import ERROR, RECIPIENT_QUARANTINED
 from mailagent.queue.items import QUARANTINED, QUEUED, QueuedItem, QueuedRecipient, StoredMessage
 from mailagent.queue.store_destinations import RETRY, WAITING, forget, recompute
-from mailagent.queue.store_rows import UnreadableRow, is_text, read_message, read_recipient, storable
+from mailagent.queue.store_rows import ENVELOPE, UnreadableRow, is_text, read_message, read_recipient, storable
 
 #: Recipients of one item (RFC 5321 section 4.5.3.1.8: what every server must take).
 MOST_RECIPIENTS = 100
@@ -54,9 +54,8 @@ _THEIR_DUE = (
 )
 #: Octets of content that are read along with the envelope, so that they need not be fetched when they are sent.
 SMALL = 64 * 1024
-_ENVELOPE = [column for column in messages.c if column.name not in ("body", "finished")]
 _STORED = sa.select(
-    *_ENVELOPE, sa.case((sa.func.length(messages.c.body) <= SMALL, messages.c.body)).label("small")
+    *ENVELOPE, sa.case((sa.func.length(messages.c.body) <= SMALL, messages.c.body)).label("small")
 ).where(messages.c.id.in_(sa.bindparam("ids", expanding=True)))
 _LEASE = (
     sa.update(recipients)

@@ -8,6 +8,9 @@ from mailagent.database.moment import database_now
 from mailagent.database.schema import nodes, recipients
 from mailagent.queue.store_destinations import restore
 
+#: Seconds without a heartbeat after which a node is thought dead.
+DEAD = 60.0
+
 
 def start(connection: sa.Connection, node: str, name: str, version: str) -> int:
     """Register a node that starts, and free what it had leased before; returns how many recipients that were."""
@@ -27,6 +30,11 @@ def adopt(connection: sa.Connection, node: str, seconds: float) -> int:
     dead = sa.select(nodes.c.id).where(nodes.c.id != node, nodes.c.heartbeat < database_now() - seconds)
     gone = connection.scalars(dead).all()
     return _free(connection, recipients.c.lease_node.in_(gone)) if gone else 0
+
+
+def living(connection: sa.Connection) -> set[str]:
+    """The nodes that are not thought dead."""
+    return set(connection.scalars(sa.select(nodes.c.id).where(nodes.c.heartbeat > database_now() - DEAD)))
 
 
 def _free(connection: sa.Connection, whose: sa.ColumnElement[bool]) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from mailagent.database.schema import messages
 from mailagent.envelope.address import Address
 from mailagent.envelope.envelope import Envelope
 from mailagent.envelope.notify import Notify
@@ -21,6 +22,8 @@ from mailagent.queue.items import QUEUED, QueuedRecipient, StoredMessage
 #: Longest text of a peer that is kept, in characters.
 _MAX_TEXT = 2000
 _ADDRESS = re.compile(r'(?s)(?:"((?:[^"\\]|\\.)*)"|([^"@]+))(?:@([^@]+))?')
+#: The columns of a message that L{read_message} reads, its content apart.
+ENVELOPE = [column for column in messages.c if column.name not in ("body", "finished")]
 _CONDITIONS = frozenset({"NEVER", "SUCCESS", "FAILURE", "DELAY"})
 
 

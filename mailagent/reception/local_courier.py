@@ -40,7 +40,7 @@ from mailagent.reception.header_scan import HeaderScan
 from mailagent.reception.message import ContentSink
 from mailagent.reception.outgoing import Outgoing, is_loop
 from mailagent.reception.part import LOOP, NO_SUCH_USER, reply_to
-from mailagent.reception.recipient import Recipient
+from mailagent.reception.recipient import Recipient, resolved
 from mailagent.smtp.replies import LOCAL_ERROR
 
 _NOT_OURS = Reply(451, "4.3.5", "None of our domains any more, try again later")
@@ -75,8 +75,7 @@ class LocalCourier:
 
     async def _resolve(self, attempt: Attempt, address: Address) -> Recipient | Reply:
         try:
-            found = self._directory.resolve(address)
-            targets = await found if isinstance(found, Deferred) else found
+            targets = await resolved(self._directory, address)
         except NoSuchUser:
             return NO_SUCH_USER
         except NoSuchHost:
@@ -140,8 +139,7 @@ class LocalFirst:
 
     async def _is_ours(self, address: Address) -> bool:
         try:
-            found = self._directory.resolve(address)
-            targets = await found if isinstance(found, Deferred) else found
+            targets = await resolved(self._directory, address)
         except NoSuchHost:
             return False
         except NoSuchUser:

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
+from twisted.internet.defer import Deferred
 
 from mailagent.envelope.address import Address
 from mailagent.envelope.forward import Forward
 from mailagent.envelope.mailbox import Mailbox
 from mailagent.envelope.notify import UNASKED, Notify
+from mailagent.interfaces import IDirectory
+
+
+async def resolved(directory: IDirectory, address: Address) -> tuple[Mailbox | Forward, ...]:
+    """Where mail for C{address} goes, as the directory says at once or later.
+
+    @raise NoSuchHost: not our domain.
+    @raise NoSuchUser: our domain, nobody's name.
+    """
+    found: Any = directory.resolve(address)
+    targets: tuple[Mailbox | Forward, ...] = await found if isinstance(found, Deferred) else found
+    return targets
 
 
 @attrs.frozen

@@ -18,13 +18,13 @@ from zope.interface import implementer
 
 from mailagent.config import user_key
 from mailagent.envelope.address import Address
-from mailagent.envelope.forward import Forward
 from mailagent.envelope.mailbox import Mailbox
 from mailagent.envelope.reply import Reply
 from mailagent.envelope.trace import Client, missing_fields
 from mailagent.interfaces import IDirectory, ILogins, NoSuchHost, NoSuchUser
 from mailagent.reception.header_scan import HeaderScan
 from mailagent.reception.message import ContentSink
+from mailagent.reception.recipient import resolved
 from mailagent.reception.transaction import Reception, Transaction
 
 _NOT_YOURS = Reply(550, "5.7.1", "Not one of your addresses")
@@ -147,8 +147,7 @@ async def _is_mailbox_of(name: str, sender: Address, directory: IDirectory) -> b
 async def _places(address: Address, directory: IDirectory) -> tuple[Mailbox | Address, ...]:
     """The mailboxes and the addresses elsewhere to which mail for an address goes; none where it is none of ours."""
     try:
-        found: Any = directory.resolve(address)
-        targets: tuple[Mailbox | Forward, ...] = await found if isinstance(found, Deferred) else found
+        targets = await resolved(directory, address)
     except (NoSuchHost, NoSuchUser):
         return ()
     return tuple(target if isinstance(target, Mailbox) else target.address for target in targets)

@@ -45,7 +45,7 @@ from mailagent.reception.header_scan import HeaderScan
 from mailagent.reception.message import ContentSink, RecipientMessage
 from mailagent.reception.outgoing import Outgoing, is_loop
 from mailagent.reception.part import NO_SUCH_USER, UNWRITABLE, MessageLoop, Part, fail, text_of
-from mailagent.reception.recipient import Recipient
+from mailagent.reception.recipient import Recipient, resolved
 from mailagent.reception.relay_networks import RelayNetworks
 from mailagent.smtp.grammar import SyntaxFault
 from mailagent.smtp.parameters import MailParameters, RcptParameters
@@ -167,8 +167,7 @@ class Transaction:
     async def _resolve(self, user: smtp.User, recipient: Address, client: Client) -> Recipient:
         notify = _notify(user)
         try:
-            found = self._reception.directory.resolve(recipient)
-            accepted = Recipient.of(recipient, await found if isinstance(found, Deferred) else found, notify)
+            accepted = Recipient.of(recipient, await resolved(self._reception.directory, recipient), notify)
             for mailbox in accepted.mailboxes:
                 probe = self._reception.mailstore.probe(mailbox)
                 if probe is not None:

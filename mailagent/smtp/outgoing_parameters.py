@@ -17,15 +17,13 @@ from mailagent.envelope.notify import Notify
 from mailagent.envelope.reply import Reply
 from mailagent.smtp.extensions import Extensions
 from mailagent.smtp.sending_failed import TransactionRefused
-from mailagent.smtp.xtext import encode_original, encode_xtext
+from mailagent.smtp.xtext import MAX_ENVELOPE_ID, MAX_ORIGINAL, encode_original, encode_xtext
 
 #: What becomes of an address that cannot be said to this server (RFC 6531 section 3.5).
 NEEDS_UTF8 = Reply(553, "5.6.7", "The server takes only addresses in ASCII")
 
 _WIRE_ADDRESS = re.compile(r".+@[!-;=?-~]+\Z")
 _CONDITIONS = ("NEVER", "SUCCESS", "FAILURE", "DELAY")
-_MAX_ENVELOPE_ID = 100  # RFC 3461 section 4.4
-_MAX_ORIGINAL = 500  # RFC 3461 section 4.2
 
 
 def mail_line(envelope: Envelope, extensions: Extensions, verified: bool) -> str:
@@ -62,7 +60,7 @@ def rcpt_line(recipient: Address, notify: Notify, extensions: Extensions) -> str
         if conditions:
             parameters += f" NOTIFY={','.join(conditions)}"
         original = encode_original(*notify.original) if notify.original else ""
-        if 0 < len(original) <= _MAX_ORIGINAL:
+        if 0 < len(original) <= MAX_ORIGINAL:
             parameters += f" ORCPT={original}"
     return f"RCPT TO:<{path}>{parameters}"
 
@@ -130,4 +128,4 @@ def _report(envelope: Envelope, extensions: Extensions) -> str:
         return ""
     returned = f" RET={envelope.returned}" if envelope.returned in ("FULL", "HDRS") else ""
     envelope_id = encode_xtext(envelope.envelope_id or "")
-    return returned + (f" ENVID={envelope_id}" if 0 < len(envelope_id) <= _MAX_ENVELOPE_ID else "")
+    return returned + (f" ENVID={envelope_id}" if 0 < len(envelope_id) <= MAX_ENVELOPE_ID else "")

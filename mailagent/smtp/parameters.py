@@ -15,7 +15,7 @@ import attrs
 from mailagent.envelope.reply import Reply
 from mailagent.smtp import replies
 from mailagent.smtp.grammar import SyntaxFault, parse_body, parse_size
-from mailagent.smtp.xtext import UTF_8, decode_utf8_address
+from mailagent.smtp.xtext import MAX_ENVELOPE_ID, MAX_ORIGINAL, UTF_8, decode_utf8_address
 
 Given = Mapping[str, str | None]
 
@@ -32,8 +32,6 @@ _MAIL = {
 _RCPT = {"NOTIFY": "DSN", "ORCPT": "DSN"}
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+\Z")
 _ORIGINAL = re.compile(r"(?P<kind>[A-Za-z0-9][A-Za-z0-9-]*);(?P<address>.+)\Z")
-_MAX_ENVELOPE_ID = 100  # RFC 3461 section 4.4
-_MAX_ORIGINAL = 500  # RFC 3461 section 4.2
 _CONDITIONS = frozenset({"SUCCESS", "FAILURE", "DELAY"})
 
 
@@ -138,7 +136,7 @@ def _returned(value: str | None) -> str:
 
 
 def _envelope_id(value: str | None) -> str:
-    if value is None or len(value) > _MAX_ENVELOPE_ID:
+    if value is None or len(value) > MAX_ENVELOPE_ID:
         _fault("ENVID takes xtext of at most 100 characters")
     try:
         return decode_xtext(value)
@@ -155,7 +153,7 @@ def _notify(value: str | None) -> frozenset[str]:
 
 def _original(value: str | None) -> tuple[str, str]:
     found = _ORIGINAL.match(value or "")
-    if found is None or len(value or "") > _MAX_ORIGINAL:
+    if found is None or len(value or "") > MAX_ORIGINAL:
         _fault("ORCPT takes an address type, a semicolon and xtext")
     try:
         kind, address = found["kind"].lower(), decode_xtext(found["address"])

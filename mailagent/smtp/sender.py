@@ -12,6 +12,7 @@ sender: that leaves no transaction to have outcomes in.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import attrs
@@ -64,30 +65,31 @@ async def open_session(
     @raise SendingFailed: the connection is lost, or a wait took too long, or the server does not speak the protocol.
     """
     timeouts = timeouts or Timeouts()
-    factory = Factory.forProtocol(lambda: ClientChannel(clock, timeouts.greeting, watch, logged=logged))
-    factory.noisy = False
     if tls is not None and tls.implicit:
         endpoint = wrapClientTLS(tls.creator, endpoint)
-    try:
-        connecting = endpoint.connect(factory)
-        watch("the connection", connecting)
-        channel = await connecting
-    except (ConnectError, DNSLookupError, OSError, ValueError) as error:
-        raise Unreachable(f"cannot connect: {error}") from error
-    assert isinstance(channel, ClientChannel)
+    channel = await _connect(endpoint, lambda: ClientChannel(clock, timeouts.greeting, watch, logged=logged), watch)
     sender = Sender(channel, name or address_literal(channel.local_address), timeouts, host, lmtp)
     try:
-        await sender.greet()
-        if tls is not None:
-            await sender.protect(tls)
-        if login is not None:
-            if not sender.verified and not channel.on_loopback:
-                raise NotSecure("a password is never sent over a network without TLS")
-            await sender.login(login)
+        await sender.begin(tls, login)
     except SendingFailed:
         await sender.quit()
         raise
     return sender
+
+
+async def _connect(
+    endpoint: IStreamClientEndpoint, channel: Callable[[], ClientChannel], watch: Watch
+) -> ClientChannel:
+    factory = Factory.forProtocol(channel)
+    factory.noisy = False
+    try:
+        connecting = endpoint.connect(factory)
+        watch("the connection", connecting)
+        connected = await connecting
+    except (ConnectError, DNSLookupError, OSError, ValueError) as error:
+        raise Unreachable(f"cannot connect: {error}") from error
+    assert isinstance(connected, ClientChannel)
+    return connected
 
 
 @attrs.define
@@ -127,6 +129,16 @@ class Sender:
         """Whether another transaction may begin for recipients of C{domain} (canonical)."""
         most = self.limits.domains
         return self.idle_ok and (most is None or domain in self._domains or len(self._domains) < most)
+
+    async def begin(self, tls: ClientTLS | None, login: Login | None) -> None:
+        """Greet; then TLS, then log in, each where it is wanted. Raises what L{open_session} does."""
+        await self.greet()
+        if tls is not None:
+            await self.protect(tls)
+        if login is not None:
+            if not self.verified and not self._channel.on_loopback:
+                raise NotSecure("a password is never sent over a network without TLS")
+            await self.login(login)
 
     async def greet(self) -> None:
         """Await the greeting; EHLO, or HELO where that is unknown (RFC 5321 section 3.2); for LMTP, LHLO alone.

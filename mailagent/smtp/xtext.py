@@ -13,6 +13,8 @@ _UTF8_CHARACTER = re.compile(r"\\x\{([0-9A-F]{2,6})\}")
 
 #: The address type of RFC 6533.
 UTF_8 = "utf-8"
+#: Most characters of ENVID (RFC 3461 section 4.4) and of ORCPT (section 4.2), written out.
+MAX_ENVELOPE_ID, MAX_ORIGINAL = 100, 500
 
 
 def encode_xtext(text: str) -> str:

@@ -251,3 +251,10 @@ def test_on_a_terminal_there_is_a_table(site: Site, monkeypatch: pytest.MonkeyPa
     shown = site.run("list", env={"COLUMNS": "120"}).stdout
     assert shown.splitlines()[0].split() == ["id", "state", "age", "attempts", "sender", "recipient", "reply"]
     assert '"[red]a"@a.example' in shown
+
+
+def test_another_state_directory_has_another_queue(site: Site, tmp_path: Path) -> None:
+    site.put("m1", "a@a.example")
+    site.config.write_text(CONFIG.format(state=tmp_path / "elsewhere"))
+    assert site.run("list").exit_code == 1
+    assert site.run("list", "--state-directory", str(tmp_path)).stdout.startswith("m1\t")

@@ -5,8 +5,8 @@ It may be in one of them though nobody was told so; then the client sends it aga
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import attrs
@@ -140,37 +140,39 @@ def examine(machine: Machine, content: bytes, failure: BaseException | None, dir
             assert copies  # the queue has the last word, so that its rows stand for the whole message
 
 
+def steps(
+    machine: Machine, content: bytes, directory: Path, going_off: Callable[[int], AbstractContextManager[None]]
+) -> int:
+    """Take a message again and again, and have the power go one step later each time; how many steps get it through."""
+    failure: BaseException | None = PowerCut()
+    done = 0
+    while failure is not None:
+        refresh(machine)
+        with going_off(done):
+            failure = machine.take(content)
+        assert failure is None or isinstance(failure, PowerCut)
+        examine(machine, content, failure, directory)
+        done += 1
+    return done - 1
+
+
+@pytest.mark.parametrize("during", [False, True], ids=["at", "during"])
 @CONTENTS
 def test_the_power_goes_at_or_during_any_call_of_the_file_layer(
-    machine: Machine, tmp_path: Path, content: bytes
+    machine: Machine, tmp_path: Path, content: bytes, during: bool
 ) -> None:
-    failure: BaseException | None = PowerCut()
-    calls = 0
-    while failure is not None:
-        for during in (False, True):
-            refresh(machine)
-            machine.files.cut_power(calls, during=during)
-            failure = machine.take(content)
-            assert failure is None or isinstance(failure, PowerCut)
-            examine(machine, content, failure, tmp_path / "found")
-        calls += 1
-    assert calls > 6
+    def going_off(calls: int) -> AbstractContextManager[None]:
+        machine.files.cut_power(calls, during=during)
+        return nullcontext()
+
+    assert steps(machine, content, tmp_path / "found", going_off) > 5
 
 
 @CONTENTS
 def test_the_power_goes_at_any_statement_of_the_queue_and_at_its_commit(
     machine: Machine, tmp_path: Path, content: bytes
 ) -> None:
-    failure: BaseException | None = PowerCut()
-    statements = 0
-    while failure is not None:
-        refresh(machine)
-        with machine.going_off_in_database(statements):
-            failure = machine.take(content)
-        assert failure is None or isinstance(failure, PowerCut)
-        examine(machine, content, failure, tmp_path / "found")
-        statements += 1
-    assert statements > 4
+    assert steps(machine, content, tmp_path / "found", machine.going_off_in_database) > 3
 
 
 @CONTENTS

@@ -54,7 +54,8 @@ smtp_sasl_mechanism_filter = plain
 smtp_sasl_tls_security_options = noanonymous
 """
 
-_MASTER_CF = """
+#: Postfix's services, with the port of its own listener to be filled in; it delivers nothing itself.
+MASTER_CF = """
 127.0.0.1:{own_port} inet n - n - - smtpd
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
@@ -169,7 +170,7 @@ class Postfix:
         login = _MAIN_CF_LOGIN.format(account=account, port=port) if account else ""
         security = "secure" if account else "encrypt"
         (home / "etc/main.cf").write_text(_MAIN_CF.format(home=home, port=port, security=security) + login + main)
-        (home / "etc/master.cf").write_text((_MASTER_CF + master).format(own_port=own_port))
+        (home / "etc/master.cf").write_text((MASTER_CF + master).format(own_port=own_port))
         command = [programs.path("postfix"), "-c", str(home / "etc")]
         process = Server([*command, "start-fg"], home)
         process.wait_for_output("daemon started")

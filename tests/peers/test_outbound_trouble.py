@@ -121,6 +121,33 @@ def test_a_clock_that_is_set_back_makes_no_wait_longer(site: Site) -> None:
     server.stop()
 
 
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "leaps",
+    # By less than what a sender is told of as a delay. What came while it was ahead is found once it is set back, but
+    # not at once.
+    [(1800, 7200), pytest.param((7200, 0, -3600, 3600) * 25, marks=pytest.mark.torture)],
+    ids=["ahead", "to and fro"],
+)
+def test_a_clock_that_leaps_under_load_with_two_processes_is_nobodys_trouble(
+    site: Site, leaps: tuple[int, ...]
+) -> None:
+    site.configure(workers=2)
+    site.set_clock(0)
+    server = site.start()
+    domains = ("good", "grey", "good", "slow")
+    messages = [Message.to(n, domains[n % len(domains)], with_bob=n % 3 == 0) for n in range(20 * (len(leaps) + 1))]
+    load = Load(site, messages, hasty=4)
+    for number, ahead in enumerate(leaps, 1):
+        load.wait_for(20 * number)
+        site.set_clock(ahead)
+    load.join()
+    assert len(load.acknowledged) == len(messages)
+    assert_all_delivered_once(site, messages)
+    assert not server.events("worker_ended")
+    assert len(site.mailbox("bob")) == sum(each.with_bob for each in messages)
+
+
 def test_a_second_server_with_the_same_state_directory_refuses_in_one_line(site: Site) -> None:
     server = site.start()
     command = [str(TWISTD), "-n", "--pidfile=", "mailagent", "--listen", "tcp:0:interface=127.0.0.1"]
