@@ -25,6 +25,7 @@ from mailagent.reload import Reload
 from mailagent.service import MailAgent
 from mailagent.smtp.role import LOCAL
 from mailagent.state import PidFile
+from mailagent.stored_directory.following import Following
 from mailagent.workers.counts import Counts, SharedAdmission
 from mailagent.workers.owner import Owner
 from mailagent.workers.process import Launch
@@ -107,7 +108,7 @@ def make_service(
         announce=lambda ports: welcome.announce(config, list(storage.directory.mailboxes()), ports, log),
         reload=reload,
         observer=observer,
-        begin=partial(_begin, outbound, door, reactor),
+        begin=partial(_begin, outbound, door, reactor, storage.following),
         end=outbound.stop,
         processes=supervisor,
     )
@@ -133,7 +134,10 @@ def _prepare(config: Config, parts: Parts, outbound: Outbound) -> None:
     outbound.prepare()
 
 
-def _begin(outbound: Outbound, door: LocalDoor, reactor: Any) -> None:
+def _begin(outbound: Outbound, door: LocalDoor, reactor: Any, following: Following | None) -> None:
     outbound.start()
     door.open()
+    if following is not None:
+        following.start()
+        reactor.addSystemEventTrigger("before", "shutdown", following.stop)
     reactor.addSystemEventTrigger("before", "shutdown", door.close)
