@@ -37,6 +37,7 @@ class IDirectory(Interface):
             or a C{Deferred} of it.
         @raise NoSuchHost: not our domain.
         @raise NoSuchUser: our domain, nobody's name.
+        @raise StorageFailed: it cannot be told now.
         """
 
     def mailboxes() -> Iterable[Mailbox]:

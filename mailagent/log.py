@@ -110,6 +110,12 @@ CERTIFICATE_KEPT = Event(
 LOGIN_SUCCEEDED = Event("login_succeeded", "{peer} logged in as {name} by {mechanism}")
 LOGIN_FAILED = Event("login_failed", "{peer} failed to log in as {name} by {mechanism}: {reply}")
 USERS_READ = Event("users_read", "users file {path} read: {users} users")
+DIRECTORY_READ = Event("directory_read", "directory read: {hosts} hosts, {users} users, {aliases} aliases")
+DIRECTORY_TROUBLE = Event(
+    "directory_trouble", "the directory's database cannot be read, {meanwhile}: {reason}", LogLevel.error
+)
+DIRECTORY_RECOVERED = Event("directory_recovered", "the directory's database can be read again")
+DIRECTORY_SET_ASIDE = Event("directory_set_aside", "{what} in the directory set aside: {reason}", LogLevel.error)
 RECIPIENT_QUARANTINED = Event(
     "recipient_quarantined", "{id} set aside, its row in the queue cannot be read: {reason}", LogLevel.error
 )

@@ -24,7 +24,10 @@ from twisted.logger import Logger
 from mailagent import certificates, state
 from mailagent.budget import Budget
 from mailagent.config import AuthSettings, Config, Listener
+from mailagent.config.values import DATABASE
 from mailagent.directory.current import CurrentDirectory
+from mailagent.directory.logins import Logins
+from mailagent.directory.stored import UnknownDirectory
 from mailagent.directory.users import Users
 from mailagent.directory.whitelist import Whitelist
 from mailagent.envelope.address import Address
@@ -35,7 +38,7 @@ from mailagent.envelope.queued import QueuedMessage
 from mailagent.interfaces import IMailstore, IQueue
 from mailagent.maildir.files import FileLayer, Files
 from mailagent.maildir.group_commit import SpreadOverThreads
-from mailagent.maildir.layout import prepare
+from mailagent.maildir.layout import make_missing, prepare
 from mailagent.maildir.mailstore import Maildirs
 from mailagent.policy.login_limits import LoginLimits
 from mailagent.queue.items import DELIVERED, QueuedRecipient, Settlement, StoredMessage
@@ -54,6 +57,7 @@ from mailagent.smtp.login import Authentication, Limits
 from mailagent.smtp.proxied import ProxiedFactory, Proxies
 from mailagent.smtp.role import LMTP, LOCAL, ROLES
 from mailagent.smtp.tls import ServerTLS, read
+from mailagent.stored_directory.following import Following
 from mailagent.threads import daemon_pool, in_pool
 
 #: Threads that write mail. More do not make a disk faster; fewer make one slow file hold up the rest.
@@ -67,6 +71,7 @@ class Parts:
     """Those parts of a process that follow the configuration as it changes.
 
     @ivar taken_up: called with what is put in place, for parts that look at it again and again.
+    @ivar following: puts the directory in place, where it is the database's.
     """
 
     directory: CurrentDirectory
@@ -76,14 +81,19 @@ class Parts:
     networks: RelayNetworks
     log: Logger
     taken_up: Callable[[Config], None] = lambda config: None
+    following: Following | None = None
 
     def start(self, config: Config) -> None:
         """Make mailboxes and certificates ready; the state directory is there. Blocks.
 
         @raise MailboxUnwritable: a mailbox cannot be made or written.
+        @raise StorageFailed: the directory cannot be read.
         @raise CertificateUnusable: a certificate or key cannot be used.
         """
-        prepare(self.files, self.directory.mailboxes(), time.time(), self.log)
+        if self.following is None:
+            prepare(self.files, self.directory.mailboxes(), time.time(), self.log)
+        else:
+            self.following.prepare()
         self.read_certificates(config)
 
     def read_certificates(self, config: Config) -> None:
@@ -99,14 +109,11 @@ class Parts:
         @return: puts it in place; for the reactor's thread.
         @raise Exception: as L{start}.
         """
-        whitelist = Whitelist.from_config(config)
         found = read(certificates.plan(config, datetime.now(UTC)))
-        known = {mailbox.path for mailbox in self.directory.mailboxes()}
-        new = [mailbox for mailbox in whitelist.mailboxes() if mailbox.path not in known]
-        prepare(self.files, new, time.time(), self.log)
+        use_directory = self._directory_ready(config)
 
         def put_in_place() -> None:
-            self.directory.current = whitelist
+            use_directory()
             self.sessions.limits = config.limits
             self.networks.take_up(config.relay.networks)
             self.taken_up(config)
@@ -114,18 +121,34 @@ class Parts:
 
         return put_in_place
 
+    def _directory_ready(self, config: Config) -> Callable[[], None]:
+        if self.following is not None:
+            return partial(self.following.take_up, config)
+        whitelist = Whitelist.from_config(config)
+        known = {mailbox.path for mailbox in self.directory.mailboxes()}
+        new = [mailbox for mailbox in whitelist.mailboxes() if mailbox.path not in known]
+        prepare(self.files, new, time.time(), self.log)
+        return partial(setattr, self.directory, "current", whitelist)
+
 
 class Storage:
     """Where mail goes on this machine, and the threads that write it.
 
     @ivar pool: those threads.
+    @ivar following: looks after C{directory}, where that is the database's; whose C{logins} are told who may log in.
     """
 
     def __init__(self, config: Config, reactor: Any) -> None:
         self.pool = daemon_pool("mailstore", _WRITERS)
         self.in_pool = in_pool(reactor, self.pool)
-        self.directory = CurrentDirectory(Whitelist.from_config(config))
+        stored = config.directory.source == DATABASE
+        self.directory = CurrentDirectory(UnknownDirectory() if stored else Whitelist.from_config(config))
         self.files = Files()
+        self.following: Following | None = None
+        if stored:
+            make = partial(make_missing, self.files)
+            logins = Logins(_password_threads(reactor))
+            self.following = Following(config, self.directory, logins, make, self.in_pool, reactor)
         self.budget = Budget()
         spool = Mailbox(Address("spool", ""), state.spool(config.state))
         spread = SpreadOverThreads(self.pool.callInThread, _WRITERS)
@@ -174,7 +197,7 @@ class Serving:
             config.limits,
             reactor,
             tls,
-            _logins(config, self.reception, reactor, storage.in_pool, login_limits),
+            _logins(config, self.reception, reactor, storage, login_limits),
             storage.budget,
             reports=True,
             role_deliveries={
@@ -184,7 +207,9 @@ class Serving:
             admission=admission,
         )
         log = Logger("mailagent")
-        self.parts = Parts(storage.directory, self.sessions, tls, storage.files, self.networks, log, taken_up)
+        self.parts = Parts(
+            storage.directory, self.sessions, tls, storage.files, self.networks, log, taken_up, storage.following
+        )
 
 
 def listener_factory(sessions: SessionFactory, listener: Listener, clock: Any) -> IProtocolFactory:
@@ -233,28 +258,31 @@ def login_limits(settings: AuthSettings, seconds: Callable[[], float]) -> LoginL
 
 
 def _logins(
-    config: Config,
-    reception: Reception,
-    reactor: Any,
-    look_in_thread: Callable[..., Deferred[Any]],
-    limits: Limits | None,
+    config: Config, reception: Reception, reactor: Any, storage: Storage, limits: Limits | None
 ) -> Authentication | None:
-    """What logins are checked with, if a users file is configured."""
-    if config.directory.users is None:
+    """What logins are checked with, if a users file is configured, or the database names the users."""
+    if storage.following is not None:
+        users: Logins = storage.following.logins
+    elif config.directory.users is not None:
+        users = Users(config.directory.users, _password_threads(reactor), reactor.seconds, storage.in_pool)
+        reactor.callWhenRunning(users.refresh)
+    else:
         return None
+    realm = SubmissionRealm(reception, users, config.submission.own_addresses)
+    return authentication(config.auth, realm, users, reactor.seconds, partial(deferLater, reactor), limits)
+
+
+def _password_threads(reactor: Any) -> Callable[..., Deferred[Any]]:
     pool = daemon_pool("passwords", _CHECKERS)
     pool.start()  # no thread runs before the first login, long after twistd has forked
     reactor.addSystemEventTrigger("during", "shutdown", pool.stop)
-    users = Users(config.directory.users, in_pool(reactor, pool), reactor.seconds, look_in_thread)
-    reactor.callWhenRunning(users.refresh)
-    realm = SubmissionRealm(reception, users, config.submission.own_addresses)
-    return authentication(config.auth, realm, users, reactor.seconds, partial(deferLater, reactor), limits)
+    return in_pool(reactor, pool)
 
 
 def authentication(
     settings: AuthSettings,
     realm: SubmissionRealm,
-    users: Users,
+    users: Logins,
     seconds: Callable[[], float],
     pause: Callable[[float], Deferred[None]],
     limits: Limits | None = None,

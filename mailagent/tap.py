@@ -110,6 +110,7 @@ class _Beside:
         look = partial(storage.in_pool, drop.take_all)
         self._config, self._reactor, self._parts, self._outbound = config, reactor, serving.parts, outbound
         self._door = LocalDoor(reactor, config.state, sessions.listener(LOCAL), look)
+        self._following = storage.following
 
     def prepare(self) -> None:
         """Make ready what is on disk, which is ours alone: a second server would take our work for its own."""
@@ -124,6 +125,9 @@ class _Beside:
         self._outbound.start()
         self._door.open()
         self._reactor.addSystemEventTrigger("before", "shutdown", self._door.close)
+        if self._following is not None:
+            self._following.start()
+            self._reactor.addSystemEventTrigger("before", "shutdown", self._following.stop)
 
 
 def _supervisor(

@@ -49,7 +49,7 @@ def lines(config: Config, mailboxes: Sequence[Mailbox], addresses: Sequence[IAdd
     for hosts, settings in tables:
         if settings.users:
             yield f"takes mail for {_listed([*settings.users, *settings.aliases])} at {_listed(hosts)}"
-    for directory in dict.fromkeys(os.path.dirname(mailbox.path) for mailbox in mailboxes):
+    for directory in list(dict.fromkeys(os.path.dirname(mailbox.path) for mailbox in mailboxes))[:_SHOWN]:
         yield f"mail goes to {os.path.join(directory, '<user>', 'new')}"
     if not mailboxes:  # all hosts' mail is handed over by LMTP
         return

@@ -19,7 +19,7 @@ FLOORS = (
     {"envelope", "log_file", "log_stream"},
     {"budget", "config", "interfaces", "log", "metrics", "state", "threads"},
     {"smtp", "maildir", "directory", "dns", "database"},
-    {"reception", "queue", "relay", "policy", "compose", "sendmail", "certificates"},
+    {"reception", "queue", "relay", "policy", "compose", "sendmail", "certificates", "stored_directory"},
     {"parts"},
     {"workers", "web", "service", "welcome", "reload", "outbound", "local_door", "options"},
     {"tap", "clienttap", "cli"},

@@ -8,6 +8,7 @@ from __future__ import annotations
 import click
 
 from mailagent import __version__
+from mailagent.cli.directory import alias, host
 from mailagent.cli.queue import queue
 from mailagent.cli.reload import reload
 from mailagent.cli.sendmail import sendmail
@@ -24,6 +25,8 @@ def main() -> None:
     """
 
 
+main.add_command(alias)
+main.add_command(host)
 main.add_command(queue)
 main.add_command(reload)
 main.add_command(sendmail)

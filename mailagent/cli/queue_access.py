@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from operator import attrgetter
 
 import click
 import sqlalchemy as sa
@@ -18,22 +19,23 @@ from mailagent.interfaces import StorageFailed, StorageFull
 
 
 class Access:
-    """A configured queue.
+    """A configured queue, or the directory.
 
     @param config: the configuration file, or C{None} for where the server finds it.
     @param state: the state directory, where the configuration names another.
+    @param setting: names the database.
     """
 
-    def __init__(self, config: str | None, state: str | None) -> None:
+    def __init__(self, config: str | None, state: str | None, setting: str = "queue.url") -> None:
         self.config: Config = configuration(config)
         directory = os.path.abspath(state) if state else self.config.state
         try:
-            self._url = database_url(self.config.queue.url, directory)
+            self._url = database_url(attrgetter(setting)(self.config), directory)
         except ValueError as error:
-            raise click.ClickException(f"queue.url: {error}") from None
+            raise click.ClickException(f"{setting}: {error}") from None
         file = self._url.database if self._url.get_backend_name() == "sqlite" else None
         if file is not None and not os.path.exists(file):
-            raise click.ClickException(f"{file}: no queue there; the server makes it at its first start")
+            raise click.ClickException(f"{file}: no database there; the server makes it at its first start")
         if file is not None and not os.access(file, os.R_OK):
             raise click.ClickException(f"{file}: Permission denied; be the user whom the server runs as")
 

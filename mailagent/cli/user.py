@@ -1,4 +1,4 @@
-"""C{mailagent user}: who may log in.
+"""C{mailagent user}: who may log in, as the users file or the database has it.
 
 A password comes from the terminal (typed twice), from a file, or from standard input: never from an argument, where
 every user of the machine could read it.
@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from secrets import token_bytes
 
 import click
 
+from mailagent.cli.directory_access import DirectoryInDatabase, Known, in_database
 from mailagent.cli.options import config_option, configuration
-from mailagent.directory.users_file import BadUsersFile, LoginExists, NoSuchLogin, UsersFile
-from mailagent.directory.users_storage import locked, read_file, replace_file
+from mailagent.cli.users_access import UsersInFile
 from mailagent.directory.verifiers import ScramVerifier, UnfitPassword
 
 _LONGEST_PASSWORD = 1024
@@ -37,18 +37,26 @@ def user() -> None:
 @user.command()
 @click.argument("name")
 @click.option("--address", "addresses", multiple=True, metavar="ADDRESS", help="May be sent from too. Repeatable.")
+@click.option("--no-login", is_flag=True, help="A mailbox and no password; for the directory in the database.")
 @password_option
 @config_option
 @users_option
 def add(
-    name: str, addresses: tuple[str, ...], password_file: str | None, config: str | None, users: str | None
+    name: str,
+    addresses: tuple[str, ...],
+    no_login: bool,
+    password_file: str | None,
+    config: str | None,
+    users: str | None,
 ) -> None:
-    """Let NAME log in."""
-    path = _path(config, users)
-    _edit(path, lambda file: file.adding(name, _ANY, addresses))  # what is wrong with the name, before the password
-    verifier = _verifier(password_file)
-    _change(path, lambda file: file.adding(name, verifier, addresses))
-    click.echo(f"{name} may log in", err=True)
+    """Let NAME log in. Where the directory is in the database, give NAME a mailbox too."""
+    place = _place(config, users)
+    if no_login and isinstance(place, UsersInFile):
+        raise click.UsageError("--no-login is for the directory in the database: the users file has only logins")
+    place.add(name, None if no_login else _ANY, addresses, keep=no_login)  # what is wrong, before the password
+    if not no_login:
+        place.add(name, _verifier(password_file), addresses)
+    click.echo(f"{name} has a mailbox" if no_login else f"{name} may log in", err=True)
 
 
 @user.command()
@@ -58,10 +66,9 @@ def add(
 @users_option
 def passwd(name: str, password_file: str | None, config: str | None, users: str | None) -> None:
     """Give NAME another password."""
-    path = _path(config, users)
-    _edit(path, lambda file: file.changing(name, _ANY))
-    verifier = _verifier(password_file)
-    _change(path, lambda file: file.changing(name, verifier))
+    place = _place(config, users)
+    place.change_password(name, _ANY, keep=False)
+    place.change_password(name, _verifier(password_file))
     click.echo(f"{name} has another password", err=True)
 
 
@@ -70,9 +77,12 @@ def passwd(name: str, password_file: str | None, config: str | None, users: str 
 @config_option
 @users_option
 def delete(name: str, config: str | None, users: str | None) -> None:
-    """Let NAME log in no more."""
-    _change(_path(config, users), lambda file: file.removing(name))
+    """Let NAME log in no more. Where the directory is in the database, take no mail for NAME either."""
+    _place(config, users).remove(name)
     click.echo(f"{name} may not log in any more", err=True)
+
+
+user.add_command(delete, "remove")
 
 
 @user.command("list")
@@ -81,67 +91,37 @@ def delete(name: str, config: str | None, users: str | None) -> None:
 @users_option
 def list_users(as_json: bool, config: str | None, users: str | None) -> None:
     """Who may log in, how, and with which further addresses."""
-    found = sorted(_edit(_path(config, users), lambda file: file).users.values(), key=lambda each: each.name)
-    rows = [
-        {
-            "name": each.name,
-            "scram": isinstance(each.verifier, ScramVerifier),
-            "addresses": [str(address) for address in each.addresses],
-        }
-        for each in found
-    ]
+    found = sorted(_place(config, users).users(), key=lambda each: each.name)
     if as_json:
-        click.echo(json.dumps(rows))
+        click.echo(json.dumps([_row(each) for each in found]))
         return
-    for row in rows:
-        click.echo("\t".join([str(row["name"]), "scram" if row["scram"] else "imported", *_words(row["addresses"])]))
+    for each in found:
+        how = "no login" if each.scram is None else "scram" if each.scram else "imported"
+        click.echo("\t".join([each.name, how, *_words(each.addresses)]))
 
 
-def _words(addresses: object) -> list[str]:
-    return [",".join(addresses)] if isinstance(addresses, list) and addresses else []
+def _row(known: Known) -> dict[str, object]:
+    row: dict[str, object] = {"name": known.name, "scram": bool(known.scram), "addresses": list(known.addresses)}
+    return row if known.scram is not None else {**row, "login": False}
+
+
+def _words(addresses: Sequence[str]) -> list[str]:
+    return [",".join(addresses)] if addresses else []
 
 
 #: Stands in for a verifier while it is found out whether a change is possible.
 _ANY = ScramVerifier(4096, b"\0" * 16, b"\0" * 32, b"\0" * 32)
 
 
-def _path(config: str | None, users: str | None) -> str:
-    path = os.path.abspath(users) if users else configuration(config).directory.users
-    if path is None:
+def _place(config: str | None, users: str | None) -> UsersInFile | DirectoryInDatabase:
+    if users:
+        return UsersInFile(os.path.abspath(users))
+    found = configuration(config)
+    if in_database(found):
+        return DirectoryInDatabase(config)
+    if found.directory.users is None:
         raise click.ClickException("no users file is configured: set directory.users, or use --users FILE")
-    return path
-
-
-def _change(path: str, edit: Callable[[UsersFile], UsersFile]) -> None:
-    """Put the edited file in the place of the old one; nobody else changes it meanwhile."""
-    try:
-        with locked(path) as real:
-            replace_file(real, bytes(_edit(real, edit).with_secret(token_bytes(32))))
-    except OSError as error:
-        raise click.ClickException(f"{path}: {error.strerror or error}") from None
-
-
-def _edit(path: str, edit: Callable[[UsersFile], UsersFile]) -> UsersFile:
-    """What the file would be, or why it cannot."""
-    try:
-        return edit(UsersFile.parse(_read(path)))
-    except BadUsersFile as error:
-        raise click.ClickException("\n".join(f"{path}: {line}" for line in error.lines)) from None
-    except LoginExists as error:
-        raise click.ClickException(f"{error} is there already; mailagent user passwd changes the password") from None
-    except NoSuchLogin as error:
-        raise click.ClickException(f"no user {error.args[0]!r} in {path}") from None
-    except ValueError as error:
-        raise click.ClickException(str(error)) from None
-    except OSError as error:
-        raise click.ClickException(f"{path}: {error.strerror or error}") from None
-
-
-def _read(path: str) -> bytes:
-    try:
-        return read_file(path)
-    except FileNotFoundError:
-        return b""
+    return UsersInFile(found.directory.users)
 
 
 def _verifier(password_file: str | None) -> ScramVerifier:

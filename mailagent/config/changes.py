@@ -12,6 +12,7 @@ from mailagent.config.schema import Config, settings
 
 #: What a reload takes up. Everything else waits for a restart, and so does what is in L{WAITING}.
 LIVE = frozenset({"whitelist", "hosts", "tls", "limits", "queue", "relay", "routes"})
+_HOSTS = ("whitelist", "hosts")
 WAITING: frozenset[KeyPath] = frozenset({("queue", "url")})
 
 
@@ -35,6 +36,9 @@ def changes(old: Config, new: Config) -> Changes:
     kept = {field.name: getattr(old, field.name) for field in settings(Config) if field.name not in LIVE}
     kept["queue"] = attrs.evolve(new.queue, url=old.queue.url)
     live = [path for path in differing if path[0] in LIVE and path not in WAITING]
+    if new.directory.source != old.directory.source:  # the hosts are of the new source, and wait with it
+        kept |= {name: getattr(old, name) for name in _HOSTS}
+        live = [path for path in live if path[0] not in _HOSTS]
     return Changes(
         config=attrs.evolve(new, **kept),
         taken=tuple(map(dotted, live)),

@@ -11,8 +11,9 @@ from itertools import islice
 
 from mailagent.config.names import BadAlias, Names
 from mailagent.config.problems import KeyPath, Problem, dotted, one_of, shown
-from mailagent.config.schema import CertificateSettings, Config, HostSettings
-from mailagent.config.values import LOGIN_ROLES, user_key
+from mailagent.config.schema import CertificateSettings, Config, HostSettings, WhitelistSettings
+from mailagent.config.schema import settings as settings_of
+from mailagent.config.values import DATABASE, LOGIN_ROLES, user_key
 from mailagent.envelope.address import canonical_domain
 
 #: A name that is nobody's: it can be no user's.
@@ -21,7 +22,10 @@ _ANYBODY = "@"
 
 def check(config: Config, broken: Collection[KeyPath]) -> Iterator[Problem]:
     """All that is wrong between the settings of C{config}."""
-    yield from _somebody(config, broken)
+    if config.directory.source == DATABASE:
+        yield from _twofold(config)
+    else:
+        yield from _somebody(config, broken)
     yield from _users(("whitelist",), config.whitelist, broken)
     for host, settings in config.hosts.items():
         if not settings.users and not _touched(("hosts", host), broken):
@@ -54,6 +58,17 @@ def _somebody(config: Config, broken: Collection[KeyPath]) -> Iterator[Problem]:
         yield Problem(("whitelist", "hosts"), "list at least one host")
     if not whitelist.users:
         yield Problem(("whitelist", "users"), "list at least one user")
+
+
+def _twofold(config: Config) -> Iterator[Problem]:
+    """Hosts, users and aliases have one source: what is listed here as well would never be looked at."""
+    given: list[KeyPath] = [
+        ("whitelist", field.name) for field in settings_of(WhitelistSettings) if getattr(config.whitelist, field.name)
+    ]
+    given += [("hosts", host) for host in config.hosts]
+    given += [("directory", "users")] if config.directory.users else []
+    for path in given:
+        yield Problem(path, f'leave it out: directory.source is "{DATABASE}", and all of it is there')
 
 
 def _users(path: KeyPath, settings: HostSettings, broken: Collection[KeyPath]) -> Iterator[Problem]:
@@ -135,7 +150,8 @@ def _listeners(config: Config, broken: Collection[KeyPath]) -> Iterator[Problem]
     if not config.listen and not _touched(("listen",), broken):
         yield Problem(("listen",), "list at least one listener, or leave it out")
     seen = set()
-    nobody = config.directory.users is None and not _touched(("directory",), broken)
+    somebody = config.directory.users is not None or config.directory.source == DATABASE
+    nobody = not somebody and not _touched(("directory",), broken)
     for index, listener in enumerate(config.listen):
         if listener.endpoint in seen:
             yield Problem(("listen",), f"{shown(listener.endpoint)} is listed twice")

@@ -25,9 +25,11 @@ from mailagent.config.values import (
     Pattern,
     Role,
     Size,
+    Source,
     Switch,
     Target,
     Targets,
+    Url,
     UserName,
     Workers,
 )
@@ -113,8 +115,8 @@ class Listener:
         metadata=doc(
             "What the listener is for: `mx` receives mail for our own hosts (port 25), `submission` takes mail from "
             "our users after STARTTLS and login (port 587), `submissions` the same with TLS from the first octet "
-            "(port 465); these two need `directory.users`. `lmtp` takes mail for our own hosts by LMTP (RFC 2033) from "
-            "another server on this machine: best on a `unix:` socket, else on loopback."
+            "(port 465); these two need users who can log in (`[directory]`). `lmtp` takes mail for our own hosts by "
+            "LMTP (RFC 2033) from another server on this machine: best on a `unix:` socket, else on loopback."
         ),
     )
     proxies: tuple[Network, ...] = attrs.field(
@@ -243,13 +245,25 @@ class Limits:
 
 @attrs.frozen
 class DirectorySettings:
-    """Who may log in (AUTH). [Submission](submission.md) tells how to add users."""
+    """Where hosts, users and aliases are, and who may log in (AUTH). [The directory](directory.md) tells more."""
 
+    source: Source = attrs.field(
+        default=Source("file"),
+        metadata=doc(
+            "`file`: the `[whitelist]` and `[hosts]` of this file say who receives mail, the file `users` who may log "
+            "in. `database`: both are in the database, for all nodes; `mailagent host`, `user` and `alias` change it, "
+            "and every node sees it within seconds."
+        ),
+    )
+    url: Url | None = attrs.field(
+        default=None,
+        metadata=doc('That database, with `source = "database"`; written as `queue.url` is.', shown="`queue.url`"),
+    )
     users: ConfiguredPath | None = attrs.field(
         default=None,
         metadata=doc(
             "The users file, one user a line as in Dovecot's passwd-file; `mailagent user` writes it, and a change is "
-            "taken up at once. Without it nobody logs in."
+            "taken up at once. Without it nobody logs in, unless the source is the database."
         ),
     )
 
@@ -328,10 +342,12 @@ class Config:
     source: str = attrs.field(default=BUILT_IN)
 
 
-#: Fields that are no settings: they never come from a file.
-NOT_SETTINGS = frozenset({"source"})
+def not_settings(cls: type[Any]) -> frozenset[str]:
+    """The fields of a schema class that are no settings: they never come from a file."""
+    return frozenset({"source"}) if cls is Config else frozenset()
 
 
 def settings(cls: type[Any]) -> list[attrs.Attribute[Any]]:
     """The fields of a schema class that are settings, in order, their types resolved."""
-    return [field for field in attrs.fields(attrs.resolve_types(cls)) if field.name not in NOT_SETTINGS]
+    omitted = not_settings(cls)
+    return [field for field in attrs.fields(attrs.resolve_types(cls)) if field.name not in omitted]

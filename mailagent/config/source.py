@@ -11,7 +11,7 @@ import attrs
 
 from mailagent.config import values
 from mailagent.config.problems import ConfigError, KeyPath, Problem, dotted
-from mailagent.config.schema import BUILT_IN, CertificateSettings, Config, DirectorySettings, MailboxSettings
+from mailagent.config.schema import BUILT_IN, CertificateSettings, Config, MailboxSettings
 from mailagent.config.structure import build
 from mailagent.envelope.address import canonical_domain
 from mailagent.envelope.printable import printable
@@ -83,7 +83,7 @@ def _resolve(config: Config, base: str, state_given: bool) -> Config:
         mailboxes=MailboxSettings(mailboxes),
         state=_absolute(base, state),
         tls=attrs.evolve(_resolve_certificate(config.tls, base), hosts=hosts),
-        directory=DirectorySettings(users and _absolute(base, users)),
+        directory=attrs.evolve(config.directory, users=users and _absolute(base, users)),
         relay=attrs.evolve(config.relay, authorities=_maybe(base, config.relay.authorities)),
         routes={
             pattern: attrs.evolve(route, password_file=_maybe(base, route.password_file))

@@ -18,7 +18,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from mailagent.config.check import check
 from mailagent.config.problems import KeyPath, Problem, shown
-from mailagent.config.schema import NOT_SETTINGS, Config, settings
+from mailagent.config.schema import Config, not_settings, settings
 from mailagent.config.values import KINDS, Kind, Target, Targets
 
 Hook = Callable[[Any, Any], Any]
@@ -101,7 +101,7 @@ for _type, _kind in KINDS.items():
 @_CONVERTER.register_structure_hook_factory(attrs.has)
 def _table_hook(cls: Any) -> Hook:
     """For a class of the schema: a table of exactly its settings."""
-    omitted: Any = {name: override(omit=True) for name in NOT_SETTINGS & set(attrs.fields_dict(cls))}
+    omitted: Any = {name: override(omit=True) for name in not_settings(cls)}
     inner = make_dict_structure_fn(cls, _CONVERTER, **omitted)
 
     def structure(value: Any, target: Any) -> Any:

@@ -38,6 +38,7 @@ Server = NewType("Server", str)
 Security = NewType("Security", str)
 Destination = NewType("Destination", str)
 Pattern = NewType("Pattern", str)
+Source = NewType("Source", str)
 
 #: Those where users log in.
 LOGIN_ROLES = ("submission", "submissions")
@@ -51,6 +52,8 @@ _UNIX = re.compile(r"lmtp:unix:(?P<path>/.+)")
 _HOST_AND_PORT = re.compile(r"(?P<protocol>smtp|lmtp):(?P<host>\[[^\]]+\]|[^:\[\]]+):(?P<port>\d{1,5})")
 _MAX_PORT = 65535
 SECURITY = ("may", "require", "verify")
+#: Where hosts, users and aliases are.
+FILE, DATABASE = "file", "database"
 _ENDPOINT = re.compile(r"([A-Za-z][\w+-]*):.+", re.ASCII)
 _PORT = re.compile(r"(?:port=)?(\d{1,5})", re.ASCII)
 
@@ -219,6 +222,13 @@ def destination_parts(given: str) -> tuple[str, str, int]:
     return "mx", "", 0
 
 
+def source(value: object) -> str:
+    """Where hosts, users and aliases are."""
+    if value not in (FILE, DATABASE):
+        raise ValueError("no such place")
+    return _text(value)
+
+
 def pattern(value: object) -> str:
     """Which domains a route is for: one, those below one, or all."""
     given = _text(value)
@@ -288,5 +298,6 @@ KINDS: Mapping[Any, Kind] = {
     Destination: Kind(
         "a destination", '"smtp:host:port", "lmtp:host:port", "lmtp:unix:/path" or "mx"; IPv6 in brackets', destination
     ),
+    Source: Kind("a source", f'"{FILE}" or "{DATABASE}"', source),
     Pattern: Kind("a domain pattern", '"example.org", ".example.org" for all below it, or "*"', pattern),
 }

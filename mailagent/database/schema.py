@@ -5,6 +5,11 @@ and only that is in the indexes by which work is found: they stay small, whateve
 
 C{destinations.ready} is the moment from which something can be claimed there: the later of C{held_until} and the
 earliest C{due} of what waits; NULL where nothing waits. Each transaction that changes one of them keeps it right.
+
+Who receives mail here, where the database is asked for that: a host that is C{shared} has the names with the host
+C{''}, any other has names of its own. C{key} is the form in which two spellings of a name are equal; the alias C{''} is
+the catch-all. Users without a C{verifier} have a mailbox and no login. C{directory} has one row, and each change makes
+its C{version} greater.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 #: The newest migration.
-VERSION = "0001"
+VERSION = "0002"
 
 #: The condition under which a recipient waits. Without parameters, so that it is seen to be that of the indexes.
 WAITS = "state = 'queued' AND lease_token IS NULL"
@@ -37,9 +42,9 @@ def _number(name: str, *, null: bool = False) -> sa.Column[int]:
     return sa.Column(name, sa.Integer, nullable=null)
 
 
-def _index(name: str, *columns: str, where: str | None = None) -> sa.Index:
+def _index(name: str, *columns: str, where: str | None = None, unique: bool = False) -> sa.Index:
     condition = None if where is None else sa.text(where)
-    return sa.Index(name, *columns, sqlite_where=condition, postgresql_where=condition)
+    return sa.Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
 
 
 nodes = sa.Table(
@@ -142,4 +147,38 @@ destinations = sa.Table(
     _moment("held_until"),
     _text("reason"),
     _index("destinations_ready", "ready"),
+)
+
+directory = sa.Table(
+    "directory",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("secret", sa.LargeBinary, nullable=False),  # by which names that nobody has get salts that stay the same
+)
+
+hosts = sa.Table("hosts", metadata, sa.Column("name", sa.Text, primary_key=True), _flag("shared"))
+
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    _text("host"),
+    _text("name"),
+    _text("key"),
+    _text("verifier", null=True),
+    _text("addresses"),  # with commas between them
+    _index("users_name", "host", "key", unique=True),
+)
+
+#: A row for each target.
+aliases = sa.Table(
+    "aliases",
+    metadata,
+    sa.Column("id", _Id, primary_key=True),
+    _text("host"),
+    _text("name"),
+    _text("key"),
+    _text("target"),
+    _index("aliases_name", "host", "key", "target", unique=True),
 )

@@ -108,7 +108,7 @@ class UsersFile:
             raise ValueError("the name has a colon in it")
         extra = f"::::::{_ADDRESSES}{','.join(addresses)}" if addresses else ""
         line = f"{name}:{verifier}{extra}"
-        if _user(line) != User(name, verifier, tuple(map(_address, addresses))):
+        if _user(line) != User(name, verifier, tuple(map(address, addresses))):
             raise ValueError("such a name or address cannot be written down")
         return self.parse(_content((*self.lines, line)))
 
@@ -163,10 +163,11 @@ def _user(line: str) -> User:
 def _addresses(extra: str) -> Iterator[Address]:
     for word in extra.split():
         if word.startswith(_ADDRESSES):
-            yield from map(_address, word.removeprefix(_ADDRESSES).split(","))
+            yield from map(address, word.removeprefix(_ADDRESSES).split(","))
 
 
-def _address(text: str) -> Address:
+def address(text: str) -> Address:
+    """An address that a user may send from. @raise ValueError: it is none."""
     local, _, host = text.rpartition("@")
     if not local or not local.isprintable():
         raise ValueError("an address is not local@domain")

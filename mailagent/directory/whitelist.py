@@ -52,7 +52,12 @@ class Whitelist:
     @classmethod
     def from_config(cls, config: Config) -> Whitelist:
         """The directory that a (checked) configuration describes."""
-        return cls(Names.of(config), os.path.abspath(config.mailboxes.path), _handed_over(config))
+        return cls.of(Names.of(config), config)
+
+    @classmethod
+    def of(cls, names: Names, config: Config) -> Whitelist:
+        """The directory of these names, in which nothing leads astray; all but the names is C{config}'s."""
+        return cls(names, os.path.abspath(config.mailboxes.path), _handed_over(config))
 
     def resolve(self, recipient: Address) -> tuple[Mailbox | Forward, ...]:
         """See L{IDirectory.resolve}. The answer is never a C{Deferred}."""

@@ -7,7 +7,7 @@ made, and only old regular files in its C{tmp} are removed; nothing else is touc
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from twisted.logger import Logger
@@ -34,6 +34,18 @@ def prepare(files: FileLayer, mailboxes: Iterable[Mailbox], now: float, log: Log
         count = clean(files, mailbox, now)
         if count:
             LEFTOVERS_REMOVED(log, mailbox=mailbox.path, count=count)
+
+
+def make_missing(files: FileLayer, mailboxes: Iterable[Mailbox]) -> Iterator[MailboxUnwritable]:
+    """Make those mailboxes that are not there yet, one after the other as it is iterated; what could not be made."""
+    for mailbox in mailboxes:
+        try:
+            files.list_directory(os.path.join(mailbox.path, "tmp"))  # made last
+        except (OSError, UnicodeError):
+            try:
+                make(files, mailbox)
+            except MailboxUnwritable as error:
+                yield error
 
 
 def make(files: FileLayer, mailbox: Mailbox) -> None:

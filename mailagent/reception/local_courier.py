@@ -80,6 +80,8 @@ class LocalCourier:
             return NO_SUCH_USER
         except NoSuchHost:
             return _NOT_OURS
+        except StorageFailed:
+            return LOCAL_ERROR
         return Recipient.of(address, targets, attempt.envelope.wishes(address))
 
     async def _store(self, attempt: Attempt, recipients: list[Recipient]) -> list[Outcome]:
@@ -142,6 +144,6 @@ class LocalFirst:
             targets = await resolved(self._directory, address)
         except NoSuchHost:
             return False
-        except NoSuchUser:
+        except (NoSuchUser, StorageFailed):
             return True
         return not any(isinstance(target, Forward) and target.address == address for target in targets)

@@ -59,7 +59,7 @@ class Worker:
 
     # Configurations come as the owner has checked them, from a process that could do with us whatever it wants.
 
-    def _start(self, octets: bytes) -> None:
+    def _start(self, octets: bytes) -> Deferred[None] | None:
         config: Config = pickle.loads(octets)  # noqa: S301
         storage = Storage(config, self._reactor)
         self._in_pool = storage.in_pool
@@ -69,6 +69,15 @@ class Worker:
         storage.pool.start()
         self._serving = serving
         self._beating.start(1.0)
+        if storage.following is None:
+            self._listen(serving, config)
+            return None
+        self._reactor.addSystemEventTrigger("before", "shutdown", storage.following.stop)
+        return storage.following.start().addCallback(lambda _: self._listen(serving, config))
+
+    def _listen(self, serving: Serving, config: Config) -> None:
+        if self._stopping:
+            return
         for descriptor, listener in zip(self._listeners, config.listen, strict=True):
             factory = listener_factory(serving.sessions, listener, self._reactor)
             self._ports.append(listen(self._reactor, descriptor, factory))

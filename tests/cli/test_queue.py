@@ -223,7 +223,7 @@ def test_a_database_that_cannot_be_used_is_named_with_the_cause(tmp_path: Path) 
         return done.stderr
 
     file = tmp_path / "queue.db"
-    assert fails("list").startswith(f"Error: {file}: no queue there")
+    assert fails("list").startswith(f"Error: {file}: no database there")
     assert not file.exists()
     file.write_bytes(b"")
     assert "start the server once" in fails("stats")

@@ -185,4 +185,4 @@ def test_q_is_taken_and_sends_nothing(site: Site) -> None:
 def test_bp_is_the_list_of_the_queue(site: Site) -> None:
     done = site.run("-bp")
     assert done.exit_code == 1
-    assert "no queue there" in done.stderr
+    assert "no database there" in done.stderr

@@ -54,3 +54,11 @@ def test_how_users_log_in_waits_for_a_restart() -> None:
     found = between("", '[directory]\nusers = "users"\n[auth]\nfailures = 3\n[submission]\nown_addresses = false')
     assert found.taken == ()
     assert set(found.waiting) == {"directory.users", "auth.failures", "submission.own_addresses"}
+
+
+def test_hosts_wait_with_their_source_for_a_restart() -> None:
+    old = config(WHITELIST)
+    found = changes(old, config('[directory]\nsource = "database"\n'))
+    assert found.config.whitelist == old.whitelist
+    assert "directory.source" in found.waiting
+    assert not any(path.startswith("whitelist") for path in found.taken)

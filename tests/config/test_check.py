@@ -110,6 +110,14 @@ def test_who_is_to_log_in_has_to_be_listed_somewhere() -> None:
     config(WHITELIST + listeners + '[directory]\nusers = "users"')
 
 
+def test_what_the_database_has_is_not_listed_in_the_file_too() -> None:
+    database = '[directory]\nsource = "database"\n'
+    submission = '[[listen]]\nendpoint = "tcp:587"\nrole = "submission"\n'
+    config(database + submission)
+    wrong = problems(WHITELIST + '[hosts."example.net"]\nusers = ["cy"]\n' + database + 'users = "users"')
+    assert set(wrong) == {"whitelist.hosts", "whitelist.users", 'hosts."example.net"', "directory.users"}
+
+
 def test_one_endpoint_cannot_be_listened_on_twice() -> None:
     wrong = problems(WHITELIST + '[[listen]]\nendpoint = "tcp:25"\n[[listen]]\nendpoint = "tcp:25"')
     assert wrong == {"listen": '"tcp:25" is listed twice'}

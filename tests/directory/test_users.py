@@ -16,7 +16,8 @@ from twisted.logger import globalLogPublisher
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from mailagent.directory.users import MOST_CHECKS, Users, UsersUnavailable
+from mailagent.directory.logins import MOST_CHECKS, UsersUnavailable
+from mailagent.directory.users import Users
 from mailagent.directory.users_file import UsersFile
 from mailagent.directory.users_storage import locked, replace_file
 from mailagent.interfaces import IProvenLogin

@@ -1,0 +1,1 @@
+"""The directory in the database: read, changed, and followed as others change it."""

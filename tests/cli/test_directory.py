@@ -1,0 +1,64 @@
+"""C{mailagent host}, C{alias} and C{user} with the directory in the database."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mailagent.cli.main import main
+from tests.database.support import Database
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "mailagent.toml"
+    path.write_text('state = "."\n[directory]\nsource = "database"\n')
+    with Database(tmp_path):
+        return path
+
+
+def run(config: Path, words: str, text: str = "") -> Result:
+    return CliRunner().invoke(main, [*words.split(), "--config", str(config)], input=text)
+
+
+def done(config: Path, *lines: str) -> None:
+    for words in lines:
+        result = run(config, words, "secret\n")
+        assert result.exit_code == 0, result.stderr
+
+
+def test_what_is_added_is_listed_and_what_is_removed_is_not(config: Path) -> None:
+    done(
+        config,
+        "host add example.org",
+        "host add one.example --shared",
+        "user add ann@example.org --address i@b.example",
+    )
+    done(config, "user add bob --no-login", "alias add sales@example.org ann", "alias add @example.org ann")
+    assert run(config, "user list").stdout == "ann@example.org\tscram\ti@b.example\nbob\tno login\n"
+    assert json.loads(run(config, "host list --json").stdout)[1] == {"name": "one.example", "shared": True}
+    assert run(config, "alias list").stdout == "@example.org\tann\nsales@example.org\tann\n"
+    done(config, "alias remove sales@example.org", "alias remove @example.org ann", "user passwd bob")
+    done(config, "user del ann@example.org", "user remove bob", "host remove example.org")
+    assert run(config, "alias list --json").stdout == run(config, "user list --json").stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["user add ann@example.org", "user passwd bob", "user del bob", "host remove example.org", "alias add a ann"],
+)
+def test_what_cannot_be_done_is_said_in_a_line(config: Path, words: str) -> None:
+    result = run(config, words, "secret\n")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+
+
+def test_with_the_file_as_source_it_is_said_where_to_edit(config: Path) -> None:
+    config.write_text('[whitelist]\nhosts = ["example.org"]\nusers = ["ann"]\n')
+    for words in ("host add a.example", "alias list"):
+        result = run(config, words)
+        assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+        assert f"edit [whitelist] or [hosts] in {config}" in result.stderr
+    assert run(config, "user add ann --no-login --users users").exit_code == 2
