@@ -31,6 +31,8 @@ from mailagent.maildir.files import FileLayer
 
 #: Octets kept in memory at most before they go to the file; also the size of a read from it.
 MEMORY_LIMIT = 256 * 1024
+#: Octets that may be had without a thread, at most.
+SMALL = 64 * 1024
 
 #: Calls a function with arguments in a thread of a bounded pool; the C{Deferred} is the function's result.
 RunInThread = Callable[..., Deferred[Any]]
@@ -114,6 +116,11 @@ class StagedBody:
         self._turns.append(turn)
         self._take_turns()
         return reading
+
+    def at_hand(self) -> bytes | None:
+        """The content, if it is small; see L{IStagedBody}."""
+        elsewhere = self._busy or self._discarded or self._error is not None or self._fd is not None
+        return None if elsewhere or len(self._tail) > SMALL else bytes(self._tail)
 
     def discard(self) -> None:
         """Forget the content; see L{IStagedBody}. A job that is reading it may finish."""
