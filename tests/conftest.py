@@ -6,6 +6,9 @@ import pytest
 from hypothesis import settings
 
 from tests import programs
+from tests.database.kinds import database, kind, make_database, postgres, template
+
+__all__ = ["database", "kind", "make_database", "postgres", "template"]
 
 # A busy machine is no failure.
 settings.register_profile("untimed", deadline=None)

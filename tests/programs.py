@@ -15,9 +15,11 @@ import pytest
 
 #: Where C{.ci/run} puts what cannot be installed beside the rest.
 PEERS = Path(__file__).resolve().parents[1] / ".peers"
+#: Debian keeps the server of PostgreSQL out of the PATH: the newest first.
+POSTGRESQL = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
 #: Daemons live in sbin, which an ordinary user's PATH may lack.
 SEARCH_PATH = os.pathsep.join(
-    [os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin", str(PEERS / "usr/sbin")]
+    [os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin", str(PEERS / "usr/sbin"), *POSTGRESQL]
 )
 
 

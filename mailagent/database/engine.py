@@ -2,18 +2,22 @@
 
 A transaction of the writer begins as one that writes (C{BEGIN IMMEDIATE}), so that it waits for another process's
 before it has read anything, and a commit is on stable storage when it returns (WAL, C{synchronous=FULL}). Readers see
-what was committed when they began, hold nobody up, and cannot change anything.
+what was committed when they began, hold nobody up, and cannot change anything. That is SQLite; of PostgreSQL
+L{mailagent.database.postgresql} tells.
 """
 
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event
 
+#: How the URL of a PostgreSQL begins.
+POSTGRESQL = "postgresql+psycopg"
 #: Seconds for which we wait for another process's transaction.
 BUSY = 5.0
 
@@ -21,14 +25,19 @@ BUSY = 5.0
 def database_url(text: str, state: str) -> sa.URL:
     """What the configuration calls the database; a relative SQLite file is in the C{state} directory.
 
-    @raise ValueError: not a URL, or a SQLite database that is not a file.
+    @raise ValueError: not a URL, a database of another kind, one without its driver, or a SQLite database that is
+        not a file. Its text is not in the message, as it could hold a password.
     """
     try:
         url = sa.make_url(text)
-    except sa.exc.ArgumentError:
-        raise ValueError("not a database URL") from None  # its text could hold a password
-    if url.get_backend_name() != "sqlite":
+    except (sa.exc.ArgumentError, ValueError):
+        raise ValueError("not a database URL") from None
+    if url.drivername == POSTGRESQL:
+        if find_spec("psycopg") is None:
+            raise ValueError("PostgreSQL needs its driver: pip install 'mailagent[postgres]'")
         return url
+    if url.drivername != "sqlite":
+        raise ValueError(f"not a database we know (sqlite:///file, {POSTGRESQL}://host/name)")
     if not url.database or url.database.startswith((":", "file:")):
         raise ValueError("a SQLite database must be a file")
     return url.set(database=os.path.abspath(os.path.join(state, url.database)))
@@ -40,7 +49,7 @@ def for_writing(url: sa.URL, busy: float = BUSY) -> sa.Engine:
     @raise OSError: the file cannot be made.
     """
     if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url, pool_pre_ping=True)
+        return _postgresql(url, writes=True)
     assert url.database is not None
     os.close(os.open(url.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     engine = sa.create_engine(url, connect_args={"timeout": busy})
@@ -51,12 +60,18 @@ def for_writing(url: sa.URL, busy: float = BUSY) -> sa.Engine:
 def for_reading(url: sa.URL, busy: float = BUSY) -> sa.Engine:
     """The database for those who only look. Nothing can be written by its connections."""
     if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url, pool_pre_ping=True, execution_options={"postgresql_readonly": True})
+        return _postgresql(url, writes=False, execution_options={"postgresql_readonly": True})
     assert url.database is not None
     read_only = url.set(database=f"file:{quote(url.database)}", query={"mode": "ro", "uri": "true"})
     engine = sa.create_engine(read_only, connect_args={"timeout": busy})
     _prepare(engine, "BEGIN")
     return engine
+
+
+def _postgresql(url: sa.URL, **more: Any) -> sa.Engine:
+    from mailagent.database import postgresql  # whose driver not everybody has
+
+    return postgresql.engine(url, **more)
 
 
 def _prepare(engine: sa.Engine, begin: str, *settings: str) -> None:

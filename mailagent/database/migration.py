@@ -1,6 +1,7 @@
 """Bringing a database's tables to this version, and refusing one that is not ours to read.
 
-The daemon migrates at its start, in one transaction; others only check, and say what is amiss.
+The daemon migrates at its start, in one transaction; others only check, and say what is amiss. Of several nodes that
+start at once, one migrates, and the others wait for it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from mailagent.database.schema import VERSION
 from mailagent.database.trouble import trouble
 from mailagent.interfaces import StorageFailed
 
+#: By what PostgreSQL knows our migrations among its advisory locks.
+_LOCK = int.from_bytes(b"mailagnt", "big", signed=True)
+
 
 class WrongVersion(StorageFailed):
     """The database's tables are not those of this version; the text says what to do."""
@@ -26,11 +30,15 @@ def migrate(engine: sa.Engine) -> None:
     @raise StorageFailed: the database cannot be written (L{mailagent.interfaces.StorageFull}: for want of room).
     """
     with trouble(), engine.begin() as connection:
+        if _version(connection) == VERSION:
+            return
+        _alone(connection)
         found = _version(connection)
         if found == VERSION:
             return
         _refuse_newer(found)
         _upgrade(connection)
+    engine.dispose()
 
 
 def check(connection: sa.Connection) -> None:
@@ -42,6 +50,15 @@ def check(connection: sa.Connection) -> None:
     _refuse_newer(found)
     if found != VERSION:
         raise WrongVersion("the database has not been made ready for this version: start the server once")
+
+
+def _alone(connection: sa.Connection) -> None:
+    """Wait until nobody else migrates, until the transaction's end; it may take its time. SQLite has seen to it."""
+    if connection.dialect.name == "postgresql":
+        from mailagent.database.postgresql import take_time
+
+        take_time(connection)
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
 
 
 def _version(connection: sa.Connection) -> str | None:

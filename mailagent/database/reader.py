@@ -1,4 +1,7 @@
-"""Looking into the database, in threads: each look is one transaction that sees one state, and changes nothing."""
+"""Looking into the database, in threads: each look is one transaction, and changes nothing.
+
+A connection that has broken meanwhile is replaced without a word: a look may run twice.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import attrs
 import sqlalchemy as sa
 from twisted.internet.defer import Deferred
 
-from mailagent.database.trouble import trouble
+from mailagent.database.trouble import DatabaseLost, trouble
 
 _T = TypeVar("_T")
 
@@ -32,5 +35,11 @@ class Reader:
 
     def call(self, job: Callable[[sa.Connection], _T]) -> _T:
         """The same for a thread, which waits."""
+        try:
+            return self._look(job)
+        except DatabaseLost:
+            return self._look(job)
+
+    def _look(self, job: Callable[[sa.Connection], _T]) -> _T:
         with trouble(), self._engine.begin() as connection:
             return job(connection)

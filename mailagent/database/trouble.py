@@ -13,6 +13,16 @@ from mailagent.interfaces import StorageFailed, StorageFull
 
 #: PostgreSQL's C{disk_full}.
 _DISK_FULL = "53100"
+#: C{deadlock_detected} and C{serialization_failure}.
+_CONFLICTS = ("40P01", "40001")
+
+
+class DatabaseLost(StorageFailed):
+    """The connection broke. Whether a commit under way was kept, nobody knows."""
+
+
+class Conflict(StorageFailed):
+    """The database has undone a transaction for another's sake: it may be run again."""
 
 
 @contextmanager
@@ -22,12 +32,25 @@ def trouble() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        kind = StorageFull if _is_full(error.orig) else StorageFailed
-        raise kind(f"database: {error.orig}") from error
+        raise _kind(error)(f"database: {_text(error.orig)}") from error
     except SQLAlchemyError as error:
         raise StorageFailed(f"database: {type(error).__name__}") from error
     except OSError as error:
         raise (StorageFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageFailed)(str(error)) from error
+
+
+def _kind(error: DBAPIError) -> type[StorageFull | StorageFailed]:
+    if error.connection_invalidated:
+        return DatabaseLost
+    if getattr(error.orig, "sqlstate", None) in _CONFLICTS:
+        return Conflict
+    return StorageFull if _is_full(error.orig) else StorageFailed
+
+
+def _text(error: BaseException | None) -> str:
+    """What the database says, in one line; without PostgreSQL's details, which quote the row."""
+    primary = getattr(getattr(error, "diag", None), "message_primary", None)
+    return " ".join(str(primary or error).split())
 
 
 def _is_full(error: BaseException | None) -> bool:

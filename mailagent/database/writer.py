@@ -8,7 +8,10 @@ anybody hear of its result.
 Jobs of one kind that wait together can be done as one (L{Shared}), where the first of them would have been: many rows
 by one statement cost little more than one row.
 
-If no transaction can begin at all (another process holds the database, or it is away), all that waits fails.
+If no transaction can begin at all (another process holds the database, or it is away), all that waits fails. What
+another node's transaction stood in the way of, and what a connection that broke ahead of the commit has undone, is run
+again a few times. Where it broke in the commit, nobody knows whether that was kept: all of it fails, and is not run
+again here. Who has it run again sees to it that this does no harm.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ import attrs
 import sqlalchemy as sa
 from twisted.internet.defer import Deferred
 
-from mailagent.database.trouble import trouble
+from mailagent.database.trouble import Conflict, DatabaseLost, trouble
 from mailagent.interfaces import StorageFailed
 
 _T = TypeVar("_T")
@@ -32,6 +35,8 @@ _Thing = TypeVar("_Thing")
 
 #: Things done as one, at most: a statement has only so many parameters.
 TOGETHER = 100
+#: How often a transaction is tried that was undone by another's, or by the loss of its connection.
+_TRIES = 4
 
 
 @attrs.frozen
@@ -165,8 +170,9 @@ class Writer:
             self._entries.put(None)
         return entries
 
-    def _transact(self, entries: Sequence[_Entry]) -> None:
+    def _transact(self, entries: Sequence[_Entry], tries: int = _TRIES) -> None:
         """Do the jobs of C{entries} in one transaction; if that fails, each in its own."""
+        committing = False
         try:
             with trouble():
                 connection = self._engine.connect()
@@ -181,13 +187,18 @@ class Writer:
             try:
                 with trouble(), transaction:
                     results = _done(connection, entries)
+                    committing = True
             except Exception as error:
-                if len(entries) == 1:
+                lost = isinstance(error, DatabaseLost)
+                again = tries > 1 and isinstance(error, Conflict | DatabaseLost) and not (lost and committing)
+                if not again and (lost or len(entries) == 1):
                     return _fail(entries, error)
             else:
                 for entry in entries:
                     entry.end(results[entry])
                 return None
+        if again:
+            return self._transact(entries, tries - 1)
         for entry in entries:
             self._transact([entry])
         return None

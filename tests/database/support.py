@@ -46,10 +46,10 @@ class InlineWriter(Writer):
 
 
 class Database:
-    """A migrated SQLite file. Left as a context, it is closed."""
+    """A migrated SQLite file, or the database at C{url}. Left as a context, it is closed."""
 
-    def __init__(self, directory: Path, busy: float = 5.0) -> None:
-        self.url = database_url("sqlite:///queue.db", str(directory))
+    def __init__(self, directory: Path, busy: float = 5.0, url: sa.URL | None = None) -> None:
+        self.url = url or database_url("sqlite:///queue.db", str(directory))
         self.engine = for_writing(self.url, busy)
         self.reading = for_reading(self.url, busy)
         self.writer = InlineWriter(self.engine)
@@ -78,7 +78,9 @@ class Database:
         return [row[0] if len(row) == 1 else tuple(row) for row in rows]
 
     def execute(self, statement: str, *parameters: object) -> None:
-        """Change something by hand."""
+        """Change something by hand. Parameters are at the question marks."""
+        if parameters and self.engine.dialect.name == "postgresql":
+            statement = statement.replace("?", "%s")
         with self.engine.begin() as connection:
             connection.exec_driver_sql(statement, parameters)
 

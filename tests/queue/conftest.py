@@ -1,20 +1,11 @@
-"""A database for each test."""
+"""A store for each test, on its L{tests.database.kinds.database}."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from mailagent.queue.store import Store
 from tests.database.support import Database
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with Database(tmp_path) as database:
-        yield database
 
 
 @pytest.fixture

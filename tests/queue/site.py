@@ -148,7 +148,7 @@ class Site:
         """Id and recipient of each report that was queued, in their order."""
         return self.database.rows(
             "SELECT m.id, r.address FROM messages m JOIN recipients r ON r.message_id = m.id "
-            "WHERE m.reverse_path = '' AND m.header = x'' ORDER BY r.id"
+            "WHERE m.reverse_path = '' AND length(m.header) = 0 ORDER BY r.id"
         )
 
     def logged(self, name: str) -> list[LogEvent]:

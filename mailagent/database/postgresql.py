@@ -1,0 +1,75 @@
+"""PostgreSQL, opened: what a connection is given so that no trouble of the server's can hang us for ever.
+
+A server that is away is given up after C{CONNECT} seconds, a statement that takes too long is ended by the server, and
+a server that says nothing more at all (frozen, or cut off) by L{Bounded}. What the URL says of these goes before.
+Transactions are READ COMMITTED: each statement sees what is committed when it begins.
+
+Importing this needs the driver; L{mailagent.database.engine} does so where the URL asks for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from psycopg.abc import RV, PQGen
+from psycopg.pq import TransactionStatus
+from sqlalchemy import event
+
+#: Seconds until a server that does not answer a connection is given up; of each address it has.
+CONNECT = 10
+#: Seconds that a statement, and a wait for another's transaction, may take; and that an answer may be waited for.
+STATEMENT, ANSWER = 60, 75.0
+#: What libpq is told; the TCP settings find a peer that has gone without a word within a minute.
+_PARAMETERS: dict[str, Any] = {
+    "application_name": "mailagent",
+    "client_encoding": "utf8",
+    "connect_timeout": CONNECT,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+#: A C{250} is a promise that the message is on the disk, whatever the server has for its other clients. A writer that
+#: hangs in the middle of a transaction must not keep its locks; a reader may take its time over what it finds.
+_OPTIONS = f"-c statement_timeout={STATEMENT}s"
+_WRITER = f"{_OPTIONS} -c synchronous_commit=on -c idle_in_transaction_session_timeout={STATEMENT}s"
+
+
+class Bounded(psycopg.Connection[Any]):
+    """A connection that waits for no answer longer than C{patience} seconds; it is closed then.
+
+    C{statement_timeout} is kept by the server, and a frozen one keeps none.
+    """
+
+    patience: float | None = ANSWER
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """See C{psycopg.Connection.wait}."""
+        try:
+            return super().wait(gen, interval, self.patience if timeout is None else timeout)
+        except psycopg.OperationalError:
+            if timeout is None and self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                self.close()
+                raise psycopg.OperationalError(f"no answer within {self.patience} s") from None
+            raise
+
+
+def engine(url: sa.URL, writes: bool, **more: Any) -> sa.Engine:
+    """Connections to a server, for a writer or for readers. None is made yet."""
+    given = {**_PARAMETERS, "options": _WRITER if writes else _OPTIONS}
+    if "options" in url.query:
+        given["options"] += f" {url.query['options']}"
+    arguments = {name: value for name, value in given.items() if name == "options" or name not in url.query}
+    made = sa.create_engine(url, connect_args=arguments, **more)
+    event.listen(made, "do_connect", lambda dialect, record, words, settings: Bounded.connect(*words, **settings))
+    return made
+
+
+def take_time(connection: sa.Connection) -> None:
+    """Let the statements of this transaction take as long as they do; the connection is not used again after it."""
+    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, Bounded)
+    driver.patience = None
