@@ -112,8 +112,8 @@ class Outbound:
         try:
             url = database_url(self._url, self._state)
             engine = for_writing(url)
-            migrate(engine)
             node = node_id(self._state, os.urandom(16))
+            migrate(engine, node)
         except ValueError as error:
             raise StorageFailed(f"queue: {error}") from None
         store, writer = Store(node, self.config.hostname), Writer(engine, self._reactor)
