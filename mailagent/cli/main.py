@@ -9,6 +9,7 @@ import click
 
 from mailagent import __version__
 from mailagent.cli.directory import alias, host
+from mailagent.cli.nodes import nodes
 from mailagent.cli.queue import queue
 from mailagent.cli.reload import reload
 from mailagent.cli.sendmail import sendmail
@@ -27,6 +28,7 @@ def main() -> None:
 
 main.add_command(alias)
 main.add_command(host)
+main.add_command(nodes)
 main.add_command(queue)
 main.add_command(reload)
 main.add_command(sendmail)

@@ -30,6 +30,13 @@ class QueueSettings:
     deliveries: Count = attrs.field(
         default=Count(200), metadata=doc("Messages that may be on their way out at the same time.")
     )
+    lease: Duration = attrs.field(
+        default=Duration(60.0),
+        metadata=doc(
+            "Of several nodes with one database: how long this one may be silent until the others take up what it has "
+            "in hand. Within half as much again they do. At least 1 s."
+        ),
+    )
     retry_first: Duration = attrs.field(
         default=Duration(300.0),
         metadata=doc("How long a deferred message waits for its second attempt; each further wait is twice as long."),

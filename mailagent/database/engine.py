@@ -16,6 +16,8 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from mailagent.database.ending import keep_endings
+
 #: How the URL of a PostgreSQL begins.
 POSTGRESQL = "postgresql+psycopg"
 #: Seconds for which we wait for another process's transaction.
@@ -49,12 +51,12 @@ def for_writing(url: sa.URL, busy: float = BUSY) -> sa.Engine:
     @raise OSError: the file cannot be made.
     """
     if url.get_backend_name() != "sqlite":
-        return _postgresql(url, writes=True)
+        return _ending(_postgresql(url, writes=True))
     assert url.database is not None
     os.close(os.open(url.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     engine = sa.create_engine(url, connect_args={"timeout": busy})
     _prepare(engine, "BEGIN IMMEDIATE", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
-    return engine
+    return _ending(engine)
 
 
 def for_reading(url: sa.URL, busy: float = BUSY) -> sa.Engine:
@@ -65,6 +67,11 @@ def for_reading(url: sa.URL, busy: float = BUSY) -> sa.Engine:
     read_only = url.set(database=f"file:{quote(url.database)}", query={"mode": "ro", "uri": "true"})
     engine = sa.create_engine(read_only, connect_args={"timeout": busy})
     _prepare(engine, "BEGIN")
+    return engine
+
+
+def _ending(engine: sa.Engine) -> sa.Engine:
+    keep_endings(engine)
     return engine
 
 

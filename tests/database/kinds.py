@@ -13,7 +13,7 @@ import pytest
 
 from mailagent.database.engine import for_writing
 from mailagent.database.migration import migrate
-from mailagent.database.schema import metadata
+from mailagent.database.schema import compatibility, metadata
 from tests import programs
 from tests.database.support import Database
 from tests.postgres import Postgres, running
@@ -64,7 +64,8 @@ def make_database(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> 
             else:
                 server: Postgres = request.getfixturevalue("postgres")
                 name = server.taken(request.getfixturevalue("template"))
-                stack.callback(server.given_back, name, list(metadata.tables))
+                tables = [table for table in metadata.tables if table != compatibility.name]
+                stack.callback(server.given_back, name, tables)
                 database = Database(tmp_path, url=server.url(name))
             made.append(stack.enter_context(database))
             return database

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 from queue import Queue
@@ -24,8 +25,8 @@ from tests.database.support import Database
 from tests.postgres import Postgres
 
 
-def test_the_migrations_make_the_tables_that_the_schema_names(tmp_path: Path) -> None:
-    with Database(tmp_path) as database, database.reading.begin() as connection:
+def test_the_migrations_make_the_tables_that_the_schema_names(database: Database) -> None:
+    with database.reading.begin() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
@@ -45,27 +46,40 @@ def test_the_newest_migration_is_the_version(tmp_path: Path) -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [VERSION]
 
 
-def test_a_second_migration_changes_nothing(tmp_path: Path) -> None:
-    with Database(tmp_path) as database:
-        database.execute("INSERT INTO staged VALUES ('m', 0)")
+def test_a_second_migration_changes_nothing(database: Database) -> None:
+    database.execute("INSERT INTO staged VALUES ('m', 0)")
+    migrate(database.engine)
+    assert database.rows("SELECT message_id FROM staged") == ["m"]
+    database.read(check)
+
+
+def test_a_database_of_a_newer_version_is_left_alone(database: Database) -> None:
+    oldest = database.rows("SELECT oldest FROM compatibility")
+    contract(database, "9999")
+    with pytest.raises(WrongVersion, match="newer"):
         migrate(database.engine)
-        assert database.rows("SELECT message_id FROM staged") == ["m"]
+    with pytest.raises(WrongVersion, match="newer"):
         database.read(check)
+    contract(database, VERSION, *oldest)
 
 
-def test_a_database_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
-    with Database(tmp_path) as database:
-        contract(database, "9999")
-        with pytest.raises(WrongVersion, match="newer"):
-            migrate(database.engine)
-        with pytest.raises(WrongVersion, match="newer"):
-            database.read(check)
+@pytest.mark.requires("initdb")
+def test_of_nodes_that_start_at_once_one_migrates(postgres: Postgres) -> None:
+    name = postgres.database()
+    engines = [for_writing(postgres.url(name)) for _ in range(3)]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(migrate, engines))
+    for engine in engines:
+        with engine.begin() as connection:
+            check(connection)
+        engine.dispose()
+    postgres.drop(name)
 
 
-def contract(database: Database, version: str) -> None:
-    """Have a later version's step be taken, with which ours cannot work."""
+def contract(database: Database, version: str, oldest: str = "") -> None:
+    """Have the step to this version be taken, and older ones than C{oldest} be unable to go on."""
     database.execute("UPDATE alembic_version SET version_num = ?", version)
-    database.execute("UPDATE compatibility SET oldest = ?", version)
+    database.execute("UPDATE compatibility SET oldest = ?", oldest or version)
 
 
 def test_a_newer_version_that_has_only_expanded_the_tables_leaves_them_to_us(tmp_path: Path) -> None:
@@ -121,9 +135,8 @@ def test_tables_are_not_contracted_while_a_node_lives_that_could_not_go_on(
     contracting(monkeypatch)
     with pytest.raises(WrongVersion, match="still at work with an older version"):
         migrate(engine, "other")
-    with engine.begin() as connection:
-        with pytest.raises(WrongVersion, match="start the server"):
-            check(connection)
+    with engine.begin() as connection, pytest.raises(WrongVersion, match="start the server"):
+        check(connection)
     migrate(engine, "old")  # that node itself, which has been upgraded
     engine.dispose()
 
@@ -140,6 +153,7 @@ def test_tables_are_contracted_once_the_older_nodes_are_silent(tmp_path: Path, m
     engine.dispose()
 
 
+@pytest.mark.requires("initdb")
 def test_tables_in_use_are_asked_for_again(postgres: Postgres) -> None:
     engine = for_writing(postgres.url(postgres.database()))
     upgrade(engine, "0002")
@@ -177,6 +191,7 @@ OLD_WORK = [
 ]
 
 
+@pytest.mark.requires("initdb")
 def test_a_node_of_the_version_before_goes_on_while_the_tables_are_expanded(postgres: Postgres) -> None:
     name = postgres.database()
     engine = for_writing(postgres.url(name))
