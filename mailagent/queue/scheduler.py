@@ -28,7 +28,7 @@ from mailagent.interfaces import ICourier, StorageFailed, StorageFull
 from mailagent.queue.access import FIRST_PAUSE, LONGEST_PAUSE, Access, Run
 from mailagent.queue.attempts import Attempts
 from mailagent.queue.items import QueuedItem
-from mailagent.queue.lanes import FIRST, Lanes
+from mailagent.queue.lanes import FIRST, Allowance, Lanes
 from mailagent.queue.reporter import Content, Reporter
 from mailagent.queue.retry import JITTER, jittered
 from mailagent.queue.store import Store
@@ -60,6 +60,7 @@ class Scheduler:
     @param settings: asked each time, so that they may change.
     @param hostname: ours, which reports come from.
     @param random: for the jitter, and ids.
+    @param allowed: what a destination gets from all nodes together; asked each time, in the writer's thread.
     """
 
     def __init__(
@@ -76,8 +77,10 @@ class Scheduler:
         hostname: str,
         random: Random,
         log: Logger,
+        allowed: Callable[[str], Allowance] = lambda destination: Allowance(),
     ) -> None:
         self._store = store
+        self._allowed = allowed
         self._clock = clock
         self._settings = settings
         self._log = log
@@ -207,11 +210,13 @@ class Scheduler:
             await self._begin_work()
         if not self._alive():  # others may think us dead: what we took then could be taken from us at once
             await self._beat()
+        crowded: set[str] = set()  # by the other nodes
         while not self._stopping and (room := self._settings().deliveries - len(self._in_hand)) > 0:
             now = self._seconds()
-            windows, full = self._lanes.windows(), self._lanes.full()
+            windows, full = self._lanes.windows(), [*self._lanes.full(), *crowded]
             claim = partial(self._claim, now, min(room, CLAIMED), windows, full)
-            items, ready = await self._writing.once(Last(claim))
+            items, ready, more = await self._writing.once(Last(claim))
+            crowded |= more
             for item in items:
                 self._take(item)
             if not items and ready is not None and ready <= now:  # another node has it locked, or it was not ready
@@ -224,12 +229,13 @@ class Scheduler:
 
     def _claim(
         self, now: float, room: int, windows: Mapping[str, int], full: Collection[str], connection: sa.Connection
-    ) -> tuple[list[QueuedItem], float | None]:
-        """What is due, leased; and when there is more, where there is room for more."""
-        items = self._store.claim(connection, now, room, windows, FIRST, full)
+    ) -> tuple[list[QueuedItem], float | None, set[str]]:
+        """What is due, leased; when there is more, where there is room for more; and where others leave none."""
+        crowded: set[str] = set()
+        items = self._store.claim(connection, now, room, windows, FIRST, full, self._allowed, crowded)
         found = Counter(item.destination for item in items)
         filled = [name for name, count in found.items() if count >= windows.get(name, FIRST)]
-        return items, self._store.next_ready(connection, [*full, *filled])
+        return items, self._store.next_ready(connection, [*full, *filled, *crowded]), crowded
 
     def _take(self, item: QueuedItem) -> None:
         """Try an item, if there is room: a message with very many recipients makes several."""

@@ -7,7 +7,7 @@ epoch; C{now} is the caller's.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -16,6 +16,7 @@ from mailagent.database.schema import VERSION
 from mailagent.envelope.queued import QueuedMessage
 from mailagent.queue import store_content, store_destinations, store_insert, store_nodes, store_settle
 from mailagent.queue.items import QueuedItem, Settlement
+from mailagent.queue.lanes import Allowance
 from mailagent.queue.store_claim import Claimer
 from mailagent.queue.store_insert import New
 from mailagent.queue.store_nodes import LEASE
@@ -102,6 +103,8 @@ class Store:
         windows: Mapping[str, int] | None = None,
         window: int = 2,
         busy: Collection[str] = (),
+        allowed: Callable[[str], Allowance] = lambda destination: Allowance(),
+        crowded: set[str] | None = None,
     ) -> list[QueuedItem]:
         """Lease what is due, where it has waited longest and where it has just come in turn.
 
@@ -110,8 +113,11 @@ class Store:
         @param room: messages wanted at most (one with more than 100 recipients at a destination makes several items).
         @param windows: messages wanted at most for a destination, at least 1; C{window} for those not named.
         @param busy: destinations for which none are wanted.
+        @param allowed: what a destination gets from all nodes together.
+        @param crowded: has those added to it that would get no more now.
         """
-        return self._claimer.due(connection, now, room, windows or {}, window, busy)
+        crowded = set() if crowded is None else crowded
+        return self._claimer.due(connection, now, room, windows or {}, window, busy, allowed, crowded)
 
     def overdue(
         self, connection: sa.Connection, now: float, give_up: float, delay_notice: float, limit: int

@@ -14,7 +14,7 @@ from mailagent.interfaces import Attempted
 from mailagent.queue import reporter
 from mailagent.queue.access import LONGEST_PAUSE
 from mailagent.queue.items import QueuedItem
-from mailagent.queue.lanes import FIRST
+from mailagent.queue.lanes import FIRST, Allowance
 from mailagent.queue.retry import JITTER
 from mailagent.queue.scheduler import AGAIN, CLAIMED, POLL, SOME, STRAY, SWEEP
 from mailagent.queue.store import Store
@@ -539,3 +539,34 @@ def test_how_long_a_node_may_be_silent_is_what_the_settings_say_now(site: Site) 
     site.database.execute("UPDATE nodes SET heartbeat = 0")
     site.clock.advance(5.0)
     assert site.database.rows("SELECT heartbeat FROM nodes")[0] > 0
+
+
+def test_a_destination_that_others_fill_is_looked_at_once_a_second(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = 0
+
+    def crowded(self: Store, connection: Any, now: float, *given: Any) -> list[QueuedItem]:
+        nonlocal claims
+        claims += 1
+        given[-1].add("there.example")
+        return []
+
+    monkeypatch.setattr(Store, "claim", crowded)
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    site.after(9 * POLL, 0.25)
+    assert claims == 10
+
+
+def test_mail_goes_at_the_rate_of_its_destination(database: Database) -> None:
+    with running(database) as site:
+        site.allowance = Allowance(pace=20.0)
+        site.enqueue(*(message(f"m{number}", "bob@there.example") for number in range(5)))
+        site.scheduler.wake()
+        seen = []
+        for _ in range(4):
+            seen.append(site.courier.at("there.example"))
+            site.after(20.0, 1.0)
+        assert seen == [1, 2, 3, 4]
+        site.allowance = Allowance()
+        site.after(21.0, 1.0)
+        assert site.courier.at("there.example") == 5
