@@ -294,7 +294,8 @@ class Scheduler:
         could not be given back. An outcome that came after all would not be written."""
         stray = await self._writing.once(self._store.leases) - self._tokens
         lasting, self._stray = stray & self._stray, stray
-        if lasting and await self._writing.once(partial(self._store.free, tokens=lasting)):
+        if lasting:
+            await self._writing.once(partial(self._store.free, tokens=lasting))
             self.wake()
 
     def _recall(self, connection: sa.Connection) -> None:
