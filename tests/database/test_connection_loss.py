@@ -54,6 +54,15 @@ def test_what_was_undone_ahead_of_the_commit_is_done_again(database: Database, w
 
 
 @only_postgresql
+def test_a_server_that_has_become_a_standby_is_left_for_the_one_there_is_now(
+    database: Database, writer: Writer
+) -> None:
+    writer.call(lambda connection: connection.exec_driver_sql("SET default_transaction_read_only = on"))
+    assert writer.call(Insertion()) == 1
+    assert database.rows(_COUNT) == [1]
+
+
+@only_postgresql
 def test_what_is_undone_again_and_again_fails(database: Database, writer: Writer) -> None:
     with pytest.raises(DatabaseLost):
         writer.call(lambda connection: connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())"))

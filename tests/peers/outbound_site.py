@@ -151,12 +151,13 @@ class Site:
             return environment()
         return environment(PYTHONPATH=f"{_CLOCK}{os.pathsep}{ROOT}", CLOCK=str(self._clock))
 
-    def start(self, level: str = "info") -> Server:
-        """A new server, which listens."""
+    def start(self, level: str = "info", listens: bool = True) -> Server:
+        """A new server, which listens; or is about to, or will not."""
         command = [*self.program, "-n", "--pidfile=", "mailagent", "--log-format", "json", "--log-level", level]
         server = Server(command, self.directory, self._environment())
         self.servers.append(server)
-        server.wait_for("listening")
+        if listens:
+            server.wait_for("listening")
         return server
 
     @property

@@ -42,6 +42,14 @@ def wait_until_empty(site: Site, postgres: Postgres) -> None:
     site.servers[-1].wait_until(lambda: postgres.execute(_UNFINISHED, database="test1") == [(0,)], "empty queue", LONG)
 
 
+def test_a_start_without_the_database_ends_with_one_line_that_says_why(site: Site, server: Postgres) -> None:
+    server.stop()
+    ours = site.start(listens=False)
+    assert ours.wait() == 1
+    assert len(ours.errors.splitlines()) == 1
+    assert "refused" in ours.errors
+
+
 @pytest.mark.timeout(300)
 def test_a_database_that_is_restarted_costs_no_mail_and_no_restart_of_ours(site: Site, server: Postgres) -> None:
     ours = site.start()
