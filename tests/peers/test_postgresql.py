@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from mailagent.database.bell import CHANNEL
 from tests.peers.outbound_site import LONG, Load, Message, Site, at_work, copies
-from tests.peers.server import Server
+from tests.peers.server import DEADLINE, Server
 from tests.postgres import Postgres, running
 
 pytestmark = pytest.mark.requires("initdb")
@@ -40,6 +42,23 @@ def wait_until_empty(site: Site, postgres: Postgres) -> None:
     """Return when nothing waits any more. (Where a commit was not answered, the log need not have the outcome.)"""
     # Each session and attempt leaves lines: the last of them are written when it is.
     site.servers[-1].wait_until(lambda: postgres.execute(_UNFINISHED, database="test1") == [(0,)], "empty queue", LONG)
+
+
+def test_those_who_share_the_queue_hear_of_new_mail_and_of_the_operator(site: Site, server: Postgres) -> None:
+    site.start()
+    with psycopg.connect(
+        host=str(server.directory), port=server.port, user="mail", dbname="test1", autocommit=True
+    ) as other:
+        other.execute(f"LISTEN {CHANNEL}".encode())
+
+        def hears() -> bool:
+            return bool(list(other.notifies(timeout=DEADLINE, stop_after=1)))
+
+        Load(site, [Message.to(1, "dead")], sessions=1).join()
+        assert hears()
+        assert len(site.queue("retry", "--all")) == 1
+        assert hears()
+    site.servers[-1].stop()
 
 
 def test_a_start_without_the_database_ends_with_one_line_that_says_why(site: Site, server: Postgres) -> None:
