@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -111,6 +111,8 @@ class StagedBody:
 
     def lend(self, job: Callable[[StagedContent], Deferred[_T]]) -> Deferred[_T]:
         """The same for a C{job} that is called here, and done when its C{Deferred} fires."""
+        if not self._busy and not self._turns:
+            return maybeDeferred(self._start, job)
         turn: Deferred[None] = Deferred()
         reading = turn.addCallback(lambda _: self._start(job))
         self._turns.append(turn)
@@ -140,13 +142,13 @@ class StagedBody:
         self._counted = held
 
     def _spill(self) -> None:
-        content, self._tail = bytes(self._tail), bytearray()
+        content, self._tail = self._tail, bytearray()
         self._busy, self._in_job = True, len(content)
         written = self._run_in_thread(self._append, content)
         written.addErrback(self._remember)
         written.addBoth(self._done)
 
-    def _append(self, content: bytes) -> None:
+    def _append(self, content: bytearray) -> None:
         """In a thread. No other job runs now, so the attributes of the file are ours to set."""
         with trouble_in(self._mailbox):
             if self._fd is None:
