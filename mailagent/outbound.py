@@ -118,7 +118,7 @@ class Outbound:
             engine.dispose()  # its connections would not outlive twistd's fork
             node = node_id(self._state, os.urandom(16))
         except ValueError as error:
-            raise StorageFailed(f"queue: {error}") from None
+            raise StorageFailed(f"queue.url: {error}") from None
         store, writer = Store(node, self.config.hostname), Writer(engine, self._reactor)
         readers = for_reading(url)
         reader = Reader(readers, self._in_pool("readers"))
