@@ -75,6 +75,9 @@ class IStagedBody(IContentSink):
 
     size = Attribute("Octets written so far, as stored (line ends LF).")
 
+    def at_hand() -> bytes | None:
+        """All of the content, where it is small and in memory; C{None} where a thread is needed to get it."""
+
     def discard() -> None:
         """Forget the content and free what holds it. Safe to call at any time, and again."""
 
@@ -117,6 +120,12 @@ class IQueue(Interface):
 
         @raise StorageFull: no room for them now.
         @raise StorageFailed: the database cannot take them now.
+        """
+
+    def take(messages: Sequence[QueuedMessage], content: bytes) -> Deferred[None]:
+        """The same of a content that is small, from the reactor's thread and without another.
+
+        @return: a C{Deferred} of C{None}, fired once they are durable; it fails with what L{enqueue} raises.
         """
 
 

@@ -25,6 +25,7 @@ from twisted.logger import FileLogObserver, LogEvent, Logger, LogLevel, formatEv
 from twisted.python.logfile import LogFile
 
 from mailagent.envelope.printable import printable
+from mailagent.log_file import LogFileStream
 from mailagent.log_stream import LogStream
 
 #: Longest peer-given string that goes into an event; the rest is cut off.
@@ -67,7 +68,18 @@ class Event:
     def __call__(self, log: Logger, **facts: object) -> None:
         """Emit the event. Facts that are neither numbers nor lists of facts are told as printable text."""
         safe = {key: _fact(value) for key, value in facts.items()}
-        log.emit(self.level, self.format, event=self.name, **safe)
+        log.observer(  # what C{log.emit} does, and in half the time, for it would check the level first
+            {
+                **safe,
+                "event": self.name,
+                "log_logger": log,
+                "log_level": self.level,
+                "log_namespace": log.namespace,
+                "log_source": log.source,
+                "log_format": self.format,
+                "log_time": time.time(),
+            }
+        )
 
 
 LISTENING = Event("listening", "listening on {address}")
@@ -138,7 +150,7 @@ RESTART_NEEDED = Event("restart_needed", "changed, and taken up by a restart onl
 RELOAD_REFUSED = Event("reload_refused", "nothing reloaded: {reason}", LogLevel.error)
 STOPPING = Event("stopping", "stopping: {sessions} open, {busy} in a transaction, at most {seconds:g} s")
 STOPPED = Event("stopped", "stopped")
-LOG_LOST = Event("log_lost", "{count} lines of the log were lost, as nobody read it", LogLevel.warn)
+LOG_LOST = Event("log_lost", "{count} lines of the log were lost, as they could not be written", LogLevel.warn)
 NOTICE = Event("notice", "{text}")
 
 
@@ -208,6 +220,11 @@ class Output(FileLogObserver):
         self.log_format = log_format
         self._out = out
 
+    def begin(self) -> None:
+        """Let nobody wait for a disk from here on: the process is the one that will serve, and may have threads."""
+        if isinstance(self._out, LogFileStream):
+            self._out.begin()
+
     def write(self, lines: str) -> None:
         """Put whole lines into the log as they are."""
         self._out.write(lines)
@@ -242,20 +259,23 @@ def _open(logfile: str, lost: Callable[[int], str]) -> IO[Any]:
     if logfile == "-":
         return _standard_output(lost)
     file = LogFile.fromFullPath(logfile)
+    stream = LogFileStream(file, "utf-8", lost, file.rotate)
     if not signal.getsignal(signal.SIGUSR1):
         from twisted.internet import reactor
 
-        signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.rotate))  # type: ignore[attr-defined]
-    return cast(IO[Any], file)
+        signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(stream.rotate))  # type: ignore[attr-defined]
+    return cast(IO[Any], stream)
 
 
 def _standard_output(lost: Callable[[int], str]) -> IO[Any]:
-    """Standard output, which may be a pipe, or a terminal, whose reader does not read."""
+    """Standard output: a file, or a pipe, or a terminal, whose reader does not read."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # an event that cannot be encoded would be lost
         with suppress(OSError):  # no descriptor: a test's
             fd = sys.stdout.fileno()
+            sys.stdout.flush()
             if not stat.S_ISREG(os.fstat(fd).st_mode):
-                sys.stdout.flush()
                 return cast(IO[Any], LogStream(fd, sys.stdout.encoding, lost))
+            file = open(fd, "wb", buffering=0, closefd=False)  # noqa: SIM115 - it is the process's
+            return cast(IO[Any], LogFileStream(file, sys.stdout.encoding, lost))
     return sys.stdout

@@ -39,6 +39,7 @@ class LogStream:
         self._thread: Thread | None = None
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
+        self._refuses = not os.get_blocking(fd)  # and so need not be asked whether it would block
         atexit.register(self.close)
 
     def write(self, text: str) -> None:
@@ -63,9 +64,9 @@ class LogStream:
         """Write what there is room for; how many octets that was."""
         done = 0
         try:
-            while done < len(octets) and self._poll.poll(0):
+            while done < len(octets) and (self._refuses or self._poll.poll(0)):
                 done += os.write(self._fd, octets[done : done + _PIECE])
-        except BlockingIOError:  # somebody else has set it to be so
+        except BlockingIOError:  # whoever has set it to be so
             return done
         except OSError:
             return len(octets)

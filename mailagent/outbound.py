@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 import sqlalchemy as sa
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -158,6 +158,12 @@ class Outbound:
         if self._running is None:
             raise StorageFailed("the queue is not open")
         self._running.queue.enqueue(messages, content)
+
+    def take(self, messages: Sequence[QueuedMessage], content: bytes) -> Deferred[None]:
+        """See L{IQueue}."""
+        if self._running is None:
+            return fail(StorageFailed("the queue is not open"))
+        return self._running.queue.take(messages, content)
 
     def stop(self, seconds: float) -> Deferred[None]:
         """End what is under way, at most in C{seconds}, or give it back; then close. The queue takes mail no more."""

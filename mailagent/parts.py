@@ -128,7 +128,7 @@ class Storage:
         self.files = Files()
         self.budget = Budget()
         spool = Mailbox(Address("spool", ""), state.spool(config.state))
-        spread = SpreadOverThreads(self.pool.callInThread, _WRITERS // 2)
+        spread = SpreadOverThreads(self.pool.callInThread, _WRITERS)
         self.mailstore: IMailstore = Maildirs(
             self.files, self.in_pool, config.hostname, time.time, budget=self.budget, spool=spool, spread=spread
         )

@@ -52,6 +52,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     except OSError as error:
         print(f"mailagent: cannot write the log: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    if isinstance(observer, Output):
+        reactor.callWhenRunning(observer.begin)
     # The file that was read, wherever the process may have gone since; or a search, if there was none.
     source = None if config.source == BUILT_IN else config.source
     debug = options["log-level"] == "debug"

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.task import Clock
@@ -148,7 +148,7 @@ class MemoryQueue:
     """A queue that keeps what it is given.
 
     @ivar messages: with their content, in the order in which they came.
-    @ivar trouble: what the next C{enqueue} raises.
+    @ivar trouble: what C{enqueue} raises, and C{take} fails with.
     """
 
     def __init__(self) -> None:
@@ -160,6 +160,9 @@ class MemoryQueue:
             raise self.trouble
         shared = b"".join(content())
         self.messages += [(message, shared if message.body is None else message.body) for message in messages]
+
+    def take(self, messages: Sequence[QueuedMessage], content: bytes) -> Deferred[None]:
+        return execute(self.enqueue, messages, lambda: iter([content]))
 
 
 class MemoryServer:

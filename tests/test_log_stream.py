@@ -29,9 +29,10 @@ class Pipe:
         return found
 
 
-@pytest.fixture
-def pipe() -> Iterator[Pipe]:
+@pytest.fixture(params=[True, False], ids=["blocking", "refusing"])
+def pipe(request: pytest.FixtureRequest) -> Iterator[Pipe]:
     out, into = os.pipe()
+    os.set_blocking(into, request.param)
     fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, 4096)
     stream = LogStream(into, "ascii", lambda count: f"{count} lost\n")
     yield Pipe(out, into, stream)

@@ -1,8 +1,12 @@
 """The one thread that writes.
 
-All jobs that wait while a commit runs share the next transaction, so that many of them cost one synchronisation. If
-one of them fails, none of it is kept: each is run again, in a transaction of its own, and fails alone. So a job may run
-twice, and does nothing but use its connection; only after the commit does anybody hear of its result.
+All jobs that wait while a commit runs share the next transaction, so that many of them cost one synchronisation; so do
+those of one turn of the reactor. If one of them fails, none of it is kept: each is run again, in a transaction of its
+own, and fails alone. So a job may run twice, and does nothing but use its connection; only after the commit does
+anybody hear of its result.
+
+Jobs of one kind that wait together can be done as one (L{Shared}), where the first of them would have been: many rows
+by one statement cost little more than one row.
 
 If no transaction can begin at all (another process holds the database, or it is away), all that waits fails.
 """
@@ -14,7 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from threading import Lock, Thread
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
 import sqlalchemy as sa
@@ -24,28 +28,61 @@ from mailagent.database.trouble import trouble
 from mailagent.interfaces import StorageFailed
 
 _T = TypeVar("_T")
+_Thing = TypeVar("_Thing")
+
+#: Things done as one, at most: a statement has only so many parameters.
+TOGETHER = 100
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen
+class Shared(Generic[_Thing, _T]):
+    """A job for one thing, of those that are done for several at once where they wait together.
+
+    @ivar work: does it for all of these things, each of which has a result, in their order.
+    """
+
+    work: Callable[[sa.Connection, Sequence[_Thing]], Sequence[_T]]
+    thing: _Thing
+
+    def __call__(self, connection: sa.Connection) -> _T:
+        return self.work(connection, [self.thing])[0]
+
+
+@attrs.define(eq=False)
 class _Entry:
-    """A job, and where its result goes: an exception, or what it returned."""
+    """A job, who waits for its result (the reactor's thread, or another), and what it was: returned, or raised."""
 
     job: Callable[[sa.Connection], Any]
-    result: Future[Any] = attrs.field(factory=Future)
+    waiting: Deferred[Any] | Future[Any]
+    result: Any = None
+    error: Exception | None = None
+    ended: bool = False
+
+    def end(self, result: Any, error: Exception | None = None) -> None:
+        """There is a result."""
+        self.result, self.error, self.ended = result, error, True
+
+    def tell(self) -> None:
+        """Have it heard of, unless nobody waits any more."""
+        if isinstance(self.waiting, Future):
+            self.waiting.set_exception(self.error) if self.error is not None else self.waiting.set_result(self.result)
+        elif not self.waiting.called:
+            self.waiting.errback(self.error) if self.error is not None else self.waiting.callback(self.result)
 
 
 class Writer:
     """See the module.
 
     @param engine: from L{mailagent.database.engine.for_writing}.
-    @param reactor: in whose thread the C{Deferred}s fire; C{callFromThread} is all that is used of it.
+    @param reactor: in whose thread the C{Deferred}s fire; C{callFromThread} and C{callLater} are what is used of it.
     """
 
     def __init__(self, engine: sa.Engine, reactor: Any) -> None:
         self._engine = engine
         self._reactor = reactor
-        self._entries: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
-        self._lock = Lock()  # between putting an entry and the end of all entries
+        self._entries: queue.SimpleQueue[list[_Entry] | None] = queue.SimpleQueue()
+        self._collected: list[_Entry] = []  # in this turn of the reactor
+        self._lock = Lock()  # between putting entries and the end of all entries
         self._thread: Thread | None = None
 
     def start(self) -> None:
@@ -59,6 +96,9 @@ class Writer:
         with self._lock:
             thread, self._thread = self._thread, None
             if thread is not None:
+                collected, self._collected = self._collected, []
+                if collected:
+                    self._entries.put(collected)
                 self._entries.put(None)
         if thread is not None:
             thread.join()
@@ -68,8 +108,17 @@ class Writer:
         """Have C{job} done, from the reactor's thread. The C{Deferred} fails with what the job raised, or with
         L{StorageFailed} or L{mailagent.interfaces.StorageFull}; it cannot be cancelled, only left alone."""
         done: Deferred[_T] = Deferred(lambda _: None)
-        self._put(job).add_done_callback(lambda result: self._reactor.callFromThread(_tell, done, result))
+        with self._lock:
+            self._collected.append(_Entry(job, done))
+            first = len(self._collected) == 1
+        if first:  # both threads want the interpreter: let this turn come to its end, and hand over all of it
+            self._reactor.callLater(0, self._hand_over)
         return done
+
+    def _hand_over(self) -> None:
+        with self._lock:
+            collected, self._collected = self._collected, []
+        self._put(collected)
 
     def call(self, job: Callable[[sa.Connection], _T]) -> _T:
         """Have C{job} done, and wait for it: for any thread but the reactor's and a job's.
@@ -77,32 +126,42 @@ class Writer:
         @raise StorageFailed: the database cannot take it (L{mailagent.interfaces.StorageFull}: for want of room).
         @raise Exception: what the job raised.
         """
-        return self._put(job).result()
+        result: Future[_T] = Future()
+        self._put([_Entry(job, result)])
+        return result.result()
 
-    def _put(self, job: Callable[[sa.Connection], _T]) -> Future[_T]:
-        entry = _Entry(job)
+    def _put(self, entries: list[_Entry]) -> None:
         with self._lock:
             running = self._thread is not None
             if running:
-                self._entries.put(entry)
+                self._entries.put(entries)
         if not running:
-            entry.result.set_exception(StorageFailed("the database's writer has stopped"))
-        return entry.result
+            _fail(entries, StorageFailed("the database's writer has stopped"))
+            self._tell(entries)
+
+    def _tell(self, entries: Sequence[_Entry]) -> None:
+        """Have all hear of their results; the reactor's thread of all at once, as to wake it costs the same."""
+        told: list[_Entry] = []
+        for entry in entries:
+            told.append(entry) if isinstance(entry.waiting, Deferred) else entry.tell()
+        if told:
+            self._reactor.callFromThread(_tell, told)
 
     def _work(self) -> None:
         while (first := self._entries.get()) is not None:
-            entries = [first, *self._waiting()]
+            entries = [*first, *self._waiting()]
             try:
                 self._transact(entries)
             except Exception as error:  # not even the connection could be given back; whoever waits must hear of it
-                _fail([entry for entry in entries if not entry.result.done()], error)
+                _fail([entry for entry in entries if not entry.ended], error)
+            self._tell(entries)
 
     def _waiting(self) -> list[_Entry]:
         """What waits, up to the end if that is among it."""
         entries: list[_Entry] = []
         with suppress(queue.Empty):
-            while (entry := self._entries.get_nowait()) is not None:
-                entries.append(entry)
+            while (more := self._entries.get_nowait()) is not None:
+                entries += more
             self._entries.put(None)
         return entries
 
@@ -121,30 +180,45 @@ class Writer:
                 return _fail(entries, error)
             try:
                 with trouble(), transaction:
-                    results = [entry.job(connection) for entry in entries]
+                    results = _done(connection, entries)
             except Exception as error:
                 if len(entries) == 1:
                     return _fail(entries, error)
             else:
-                for entry, result in zip(entries, results, strict=True):
-                    entry.result.set_result(result)
+                for entry in entries:
+                    entry.end(results[entry])
                 return None
         for entry in entries:
             self._transact([entry])
         return None
 
 
+def _done(connection: sa.Connection, entries: Sequence[_Entry]) -> dict[_Entry, Any]:
+    """What each job has returned."""
+    kinds: dict[object, list[_Entry]] = {}
+    for entry in entries:
+        kinds.setdefault(entry.job.work if isinstance(entry.job, Shared) else entry, []).append(entry)
+    results: dict[_Entry, Any] = {}
+    for alike in kinds.values():
+        for start in range(0, len(alike), TOGETHER):
+            some = alike[start : start + TOGETHER]
+            results |= zip(some, _results(connection, [entry.job for entry in some]), strict=True)
+    return results
+
+
+def _results(connection: sa.Connection, jobs: Sequence[Callable[[sa.Connection], Any]]) -> Sequence[Any]:
+    """Of jobs of one kind."""
+    first = jobs[0]
+    if isinstance(first, Shared):
+        return first.work(connection, [job.thing for job in jobs if isinstance(job, Shared)])
+    return [first(connection)]
+
+
 def _fail(entries: Sequence[_Entry], error: Exception) -> None:
     for entry in entries:
-        entry.result.set_exception(error)
+        entry.end(None, error)
 
 
-def _tell(done: Deferred[_T], result: Future[_T]) -> None:
-    """Fire a C{Deferred}, unless it was cancelled."""
-    if done.called:
-        return
-    error = result.exception()
-    if error is None:
-        done.callback(result.result())
-    else:
-        done.errback(error)
+def _tell(entries: Sequence[_Entry]) -> None:
+    for entry in entries:
+        entry.tell()

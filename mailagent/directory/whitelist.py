@@ -11,7 +11,8 @@ to the very address, which the queue delivers by that route.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import lru_cache
 
 import attrs
 from zope.interface import implementer
@@ -26,6 +27,8 @@ from mailagent.interfaces import IDirectory, NoSuchHost, NoSuchUser
 
 #: A longer local part is nobody's: four times what RFC 5321 section 4.5.3.1.1 allows, to leave room for tags.
 _LONGEST = 256
+#: Addresses whose targets are remembered.
+_REMEMBERED = 4096
 
 
 @implementer(IDirectory)
@@ -38,6 +41,13 @@ class Whitelist:
     _root: str
     #: Hosts, in canonical form, whose mail is handed over by LMTP.
     _handed_over: Collection[str] = frozenset()
+    #: Where a local part and a host have led; the tables never change.
+    _found: Callable[[str, str], tuple[Mailbox | Forward, ...]] = attrs.field(
+        default=attrs.Factory(lambda self: lru_cache(maxsize=_REMEMBERED)(self._targets), takes_self=True),
+        init=False,
+        eq=False,
+        repr=False,
+    )
 
     @classmethod
     def from_config(cls, config: Config) -> Whitelist:
@@ -54,10 +64,14 @@ class Whitelist:
             raise NoSuchHost(recipient.domain)
         if len(recipient.local) > _LONGEST:
             raise NoSuchUser(recipient.local)
-        found = self._names.lead(recipient.local, host)
+        found = self._found(recipient.local, host)
         if not found:
             raise NoSuchUser(recipient.local)
-        return tuple(self._target(end) if isinstance(end, LocalUser) else end for end in found)
+        return found
+
+    def _targets(self, local: str, host: str) -> tuple[Mailbox | Forward, ...]:
+        ends = self._names.lead(local, host)
+        return tuple(self._target(end) if isinstance(end, LocalUser) else end for end in ends)
 
     def _target(self, user: LocalUser) -> Mailbox | Forward:
         if user.address.host in self._handed_over:

@@ -34,6 +34,13 @@ def canonical_domain(domain: str) -> str:
         raise ValueError(f"{domain!r} is not a domain name: {error}") from None
 
 
+@lru_cache(maxsize=4096)  # an address is written a dozen times on its way
+def _quoted(local: str) -> str:
+    if _DOT_STRING.match(local):
+        return local
+    return '"' + re.sub(r'(["\\])', r"\\\1", local) + '"'
+
+
 @attrs.frozen
 class Address:
     """A mailbox address: the C{local} part without quoting, and the C{domain} as it was written.
@@ -47,14 +54,13 @@ class Address:
 
     def __str__(self) -> str:
         """The address as it stands in a path, the local part quoted where it must be."""
-        return f"{self.quoted_local}@{self.domain}" if self.domain else self.quoted_local
+        local = _quoted(self.local)
+        return f"{local}@{self.domain}" if self.domain else local
 
     @property
     def quoted_local(self) -> str:
         """The local part as a Dot-string if it is one, else as a Quoted-string (RFC 5321 section 4.1.2)."""
-        if _DOT_STRING.match(self.local):
-            return self.local
-        return '"' + re.sub(r'(["\\])', r"\\\1", self.local) + '"'
+        return _quoted(self.local)
 
     @property
     def host(self) -> str:

@@ -7,7 +7,7 @@ import attrs
 from mailagent.envelope.address import Address
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Mailbox:
     """A directory that takes mail: whose it is, and the absolute C{path} of the Maildir.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import attrs
 
@@ -56,15 +57,20 @@ class Reply:
 
     def __bytes__(self) -> bytes:
         """The reply as it goes over the wire, each line with code and status, CRLF-ended."""
-        status = f"{self.status} " if self.status else ""
-        if len(self.text) <= _MAX_TEXT and self.text.isascii() and self.text.isprintable():  # nearly all are
-            return f"{self.code} {status}{self.text}\r\n".encode("ascii")
-        lines = [_UNPRINTABLE.sub("?", line)[:_MAX_TEXT] for line in self.text.splitlines() or [""]]
-        last = len(lines) - 1
-        return "".join(
-            f"{self.code}{'-' if number < last else ' '}{status}{line}\r\n" for number, line in enumerate(lines)
-        ).encode("ascii")
+        return _octets(self.code, self.status, self.text)
 
     def __str__(self) -> str:
         """The reply on one line, for people."""
         return " ".join(part for part in (str(self.code), self.status, *self.text.splitlines()) if part)
+
+
+@lru_cache(maxsize=256)  # most replies are the same few
+def _octets(code: int, status: str, text: str) -> bytes:
+    status = f"{status} " if status else ""
+    if len(text) <= _MAX_TEXT and text.isascii() and text.isprintable():  # nearly all are
+        return f"{code} {status}{text}\r\n".encode("ascii")
+    lines = [_UNPRINTABLE.sub("?", line)[:_MAX_TEXT] for line in text.splitlines() or [""]]
+    last = len(lines) - 1
+    return "".join(
+        f"{code}{'-' if number < last else ' '}{status}{line}\r\n" for number, line in enumerate(lines)
+    ).encode("ascii")

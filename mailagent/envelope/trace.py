@@ -43,7 +43,12 @@ class Client:
 
 
 def _date(timestamp: float) -> str:
-    return format_datetime(datetime.fromtimestamp(timestamp, UTC))
+    return _second(int(timestamp))
+
+
+@lru_cache(maxsize=1)  # a busy server writes the same one again and again
+def _second(second: int) -> str:
+    return format_datetime(datetime.fromtimestamp(second, UTC))
 
 
 @lru_cache(maxsize=4096)

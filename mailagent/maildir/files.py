@@ -26,7 +26,7 @@ class FileLayer(Protocol):
     def open_anonymous(self, directory: str) -> int:
         """A file to write and read that has no name, and is gone when its descriptor is closed."""
 
-    def write(self, fd: int, content: bytes) -> None:
+    def write(self, fd: int, content: bytes | bytearray) -> None:
         """Append all of C{content}."""
 
     def read_at(self, fd: int, size: int, offset: int) -> bytes:
@@ -81,7 +81,7 @@ class Files:
             raise
         return fd
 
-    def write(self, fd: int, content: bytes) -> None:
+    def write(self, fd: int, content: bytes | bytearray) -> None:
         written = os.write(fd, content)
         while written < len(content):
             written += os.write(fd, memoryview(content)[written:])

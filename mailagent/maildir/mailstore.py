@@ -97,7 +97,7 @@ class Maildirs:
 
     def probe(self, mailbox: Mailbox) -> Deferred[None] | None:
         """Whether a mailbox takes mail, as far as we know; a look in a thread if it did not when last tried."""
-        if mailbox not in self._unwritable:
+        if not self._unwritable or mailbox not in self._unwritable:
             return None
         looked = self._run_in_thread(check, self._files, mailbox)
         return looked.addCallback(lambda writable: self._recovered(mailbox) if writable else None)

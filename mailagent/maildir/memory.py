@@ -165,7 +165,7 @@ class MemoryFiles:
             self._directory(directory)
             return self._open(_File(self._seconds()), directory)
 
-    def write(self, fd: int, content: bytes) -> None:
+    def write(self, fd: int, content: bytes | bytearray) -> None:
         descriptor = self._descriptor(fd)
         with self._call("write", descriptor.path) as cut:
             descriptor.file.content += content[: len(content) // 2] if cut else content

@@ -16,9 +16,9 @@ have dropped the pages, and a second one would say all is well.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import attrs
@@ -26,7 +26,7 @@ import attrs
 from mailagent.envelope.copy import Copy
 from mailagent.envelope.mailbox import Mailbox
 from mailagent.interfaces import Chunks
-from mailagent.maildir.errors import trouble_in
+from mailagent.maildir.errors import storage_error
 from mailagent.maildir.files import FileLayer
 from mailagent.maildir.staging import StagedContent
 
@@ -48,15 +48,15 @@ class Entry:
     @property
     def new(self) -> str:
         """The directory in which it will be seen."""
-        return os.path.join(self.mailbox.path, "new")
+        return f"{self.mailbox.path}/new"
 
     @property
     def staged(self) -> str:
-        return os.path.join(self.mailbox.path, "tmp", self.name)
+        return f"{self.mailbox.path}/tmp/{self.name}"  # noqa: S108 (a Maildir's own)
 
     @property
     def published(self) -> str:
-        return os.path.join(self.mailbox.path, "new", self.name)
+        return f"{self.mailbox.path}/new/{self.name}"
 
 
 @attrs.define(eq=False)
@@ -77,24 +77,22 @@ class Publication:
     _staged: list[str] = attrs.field(factory=list, init=False)
     _published: list[str] = attrs.field(factory=list, init=False)
 
-    @contextmanager
-    def failing_alone(self, mailbox: Mailbox) -> Iterator[None]:
-        """Keep what the block raises as our C{error}, met in C{mailbox}."""
-        try:
-            with trouble_in(mailbox):
-                yield
-        except Exception as error:
-            self.error = self.error or error
+    def fail(self, error: Exception, mailbox: Mailbox) -> None:
+        """Fail alone, with an C{error} met in C{mailbox}; the first one stays."""
+        self.error = self.error or (storage_error(error, mailbox) if isinstance(error, OSError) else error)
 
     def stage(self, entry: Entry) -> None:
         """Write one copy. Several may be written at a time."""
         if self.error is None:
-            with self.failing_alone(entry.mailbox):
+            try:
                 self._write(entry)
+            except Exception as error:
+                self.fail(error, entry.mailbox)
 
     def _write(self, entry: Entry) -> None:
-        fd = self._files.open_new(entry.staged)
-        self._staged.append(entry.staged)
+        path = entry.staged
+        fd = self._files.open_new(path)
+        self._staged.append(path)
         try:
             ahead = entry.copy.header
             for chunk in self._content.chunks():  # the last one may be empty, and carries the header then
@@ -109,9 +107,11 @@ class Publication:
         """Make all copies visible."""
         for entry in self.entries:
             if self.error is None:
-                with self.failing_alone(entry.mailbox):
-                    self._files.link(entry.staged, entry.published)
-                    self._published.append(entry.published)
+                try:
+                    self._files.link(entry.staged, published := entry.published)
+                    self._published.append(published)
+                except Exception as error:
+                    self.fail(error, entry.mailbox)
 
     def conclude(self) -> None:
         """Ask the other store for its word, if there is one; the copies are durable."""
@@ -141,13 +141,13 @@ def in_turn(job: Callable[[Any], None], things: Iterable[Any]) -> None:
 def publish(files: FileLayer, messages: Sequence[Publication], spread: Spread = in_turn) -> None:
     """Take messages through the order above; then those without an C{error} are durable. Blocks, so for a thread.
 
-    @param spread: how the copies are written at the same time.
+    @param spread: how the copies are written, and the directories fsynced, at the same time.
     """
     try:
         spread(_stage, [(message, entry) for message in messages for entry in message.entries])
         for message in messages:
             message.link()
-        _fsync_directories(files, messages)
+        spread(partial(_fsync_directory, files), _directories(messages))
         for message in messages:
             message.conclude()
     finally:
@@ -160,17 +160,21 @@ def _stage(copy: tuple[Publication, Entry]) -> None:
     message.stage(entry)
 
 
-def _fsync_directories(files: FileLayer, messages: Sequence[Publication]) -> None:
-    """Fsync each directory in which there is something new. Its failure is that of all who have a copy there."""
+def _directories(messages: Sequence[Publication]) -> list[tuple[str, list[tuple[Publication, Mailbox]]]]:
+    """Each directory in which there is something new, and all who have a copy there."""
     directories: dict[str, list[tuple[Publication, Mailbox]]] = {}
     for message in messages:
         if message.error is None:
             for entry in message.entries:
                 directories.setdefault(entry.new, []).append((message, entry.mailbox))
-    for directory, sharers in directories.items():
-        try:
-            files.fsync_directory(directory)
-        except OSError as error:
-            for message, mailbox in sharers:
-                with message.failing_alone(mailbox):
-                    raise error
+    return list(directories.items())
+
+
+def _fsync_directory(files: FileLayer, shared: tuple[str, list[tuple[Publication, Mailbox]]]) -> None:
+    """Fsync a directory. Its failure is that of all who have a copy there."""
+    directory, sharers = shared
+    try:
+        files.fsync_directory(directory)
+    except OSError as error:
+        for message, mailbox in sharers:
+            message.fail(error, mailbox)

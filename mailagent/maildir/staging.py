@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -31,6 +31,8 @@ from mailagent.maildir.files import FileLayer
 
 #: Octets kept in memory at most before they go to the file; also the size of a read from it.
 MEMORY_LIMIT = 256 * 1024
+#: Octets that may be had without a thread, at most.
+SMALL = 64 * 1024
 
 #: Calls a function with arguments in a thread of a bounded pool; the C{Deferred} is the function's result.
 RunInThread = Callable[..., Deferred[Any]]
@@ -109,11 +111,18 @@ class StagedBody:
 
     def lend(self, job: Callable[[StagedContent], Deferred[_T]]) -> Deferred[_T]:
         """The same for a C{job} that is called here, and done when its C{Deferred} fires."""
+        if not self._busy and not self._turns:
+            return maybeDeferred(self._start, job)
         turn: Deferred[None] = Deferred()
         reading = turn.addCallback(lambda _: self._start(job))
         self._turns.append(turn)
         self._take_turns()
         return reading
+
+    def at_hand(self) -> bytes | None:
+        """The content, if it is small; see L{IStagedBody}."""
+        elsewhere = self._busy or self._discarded or self._error is not None or self._fd is not None
+        return None if elsewhere or len(self._tail) > SMALL else bytes(self._tail)
 
     def discard(self) -> None:
         """Forget the content; see L{IStagedBody}. A job that is reading it may finish."""
@@ -133,13 +142,13 @@ class StagedBody:
         self._counted = held
 
     def _spill(self) -> None:
-        content, self._tail = bytes(self._tail), bytearray()
+        content, self._tail = self._tail, bytearray()
         self._busy, self._in_job = True, len(content)
         written = self._run_in_thread(self._append, content)
         written.addErrback(self._remember)
         written.addBoth(self._done)
 
-    def _append(self, content: bytes) -> None:
+    def _append(self, content: bytearray) -> None:
         """In a thread. No other job runs now, so the attributes of the file are ours to set."""
         with trouble_in(self._mailbox):
             if self._fd is None:

@@ -17,11 +17,12 @@ from random import Random
 
 import attrs
 import sqlalchemy as sa
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 
 from mailagent import log as events
 from mailagent.config.outbound import QueueSettings
+from mailagent.database.writer import Shared
 from mailagent.envelope.outcome import Hop, Outcome
 from mailagent.envelope.queued import QueuedMessage
 from mailagent.envelope.reply import Reply
@@ -40,6 +41,7 @@ from mailagent.queue.lanes import Lanes
 from mailagent.queue.reporter import Content, Reporter
 from mailagent.queue.store import Store
 from mailagent.queue.store_rows import storable
+from mailagent.queue.store_settle import Settled
 from mailagent.queue.verdict import judged, overdue
 
 _OUR_TROUBLE = Reply(451, "4.3.0", "Our own trouble, tried again later")
@@ -58,6 +60,7 @@ class Attempts:
     """See the module.
 
     @ivar seconds: the time, in seconds since the epoch.
+    @ivar alive: whether no other node can have taken our leases.
     @ivar stopping: attempts are being cancelled, by us.
     """
 
@@ -70,6 +73,7 @@ class Attempts:
     _lanes: Lanes
     _reporter: Reporter
     _seconds: Callable[[], float]
+    _alive: Callable[[], bool]
     _random: Random
     _log: Logger
     stopping: bool = attrs.field(default=False, init=False)
@@ -135,9 +139,15 @@ class Attempts:
             item.destination,
             item.message.login,
             self._content(item.message),
-            lambda: self._read(partial(self._store.still_leased, item=item)),
+            lambda: self._still_ours(item),
             item.urgent,
         )
+
+    def _still_ours(self, item: QueuedItem) -> Deferred[bool]:
+        """Nobody takes a lease from a node that lives, so that the database need not be asked while we do."""
+        if self._alive():
+            return succeed(True)
+        return self._read(partial(self._store.still_leased, item=item))
 
     async def _postpone(self, item: QueuedItem, seconds: float) -> None:
         """Nothing was tried: give it back, and let the destination rest."""
@@ -172,12 +182,14 @@ class Attempts:
             partial(self._reporter.reports, item.message, settlements, began, settings.give_up)
         )
 
-        def write(connection: sa.Connection) -> bool:
-            if hold > 0:
-                self._store.hold_destination(connection, item.destination, now + hold, _reason(settlements))
-            return self._store.settle(connection, item, settlements, reports, began, max(0.0, now - began))
+        settled = Settled(item, settlements, reports, began, max(0.0, now - began))
+        settle = Shared(self._store.settle_many, settled)
 
-        written = await self._writing.insist(write)
+        def hold_and_settle(connection: sa.Connection) -> bool:
+            self._store.hold_destination(connection, item.destination, now + hold, _reason(settlements))
+            return settle(connection)
+
+        written = await self._writing.insist(hold_and_settle if hold > 0 else settle)
         if hold > 0:
             events.DESTINATION_HELD(self._log, destination=item.destination, seconds=hold)
         if not written:

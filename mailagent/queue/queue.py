@@ -8,16 +8,17 @@ from functools import partial
 from typing import Any
 
 import attrs
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from mailagent.database.reader import Reader
 from mailagent.database.trouble import trouble
-from mailagent.database.writer import Writer
+from mailagent.database.writer import Shared, Writer
 from mailagent.envelope.queued import QueuedMessage
 from mailagent.interfaces import Chunks, IQueue, StorageFailed, StorageFull
 from mailagent.queue.items import StoredMessage
 from mailagent.queue.store import Store
-from mailagent.queue.store_insert import CHUNK
+from mailagent.queue.store_insert import CHUNK, New
 
 
 class ContentLost(StorageFailed):
@@ -48,14 +49,21 @@ class Queue:
             first = next(pieces, b"")
             second = next(pieces, None)
             if second is None:
-                self._publish(messages, first, 0)
+                self._writer.call(self._insertion(messages, first))
             else:
                 self._stage(messages, (first, second), pieces)
         self._reactor.callFromThread(self._woken)
 
-    def _publish(self, messages: Sequence[QueuedMessage], body: bytes | None, chunks: int) -> None:
+    def take(self, messages: Sequence[QueuedMessage], content: bytes) -> Deferred[None]:
+        """The same of a content that is small; see L{IQueue}."""
+        return self._writer.run(self._insertion(messages, content)).addCallback(lambda _: self._woken())
+
+    def _insertion(self, messages: Sequence[QueuedMessage], content: bytes) -> Shared[New, None]:
+        return Shared(self._store.insert_many, New(messages, content, self._seconds()))
+
+    def _publish(self, messages: Sequence[QueuedMessage], chunks: int) -> None:
         now = self._seconds()
-        self._writer.call(lambda connection: self._store.insert(connection, messages, body, now, chunks))
+        self._writer.call(lambda connection: self._store.insert(connection, messages, None, now, chunks))
 
     def _stage(self, messages: Sequence[QueuedMessage], ahead: Iterable[bytes], pieces: Iterator[bytes]) -> None:
         """Store large content for each message, a transaction for each piece, then publish."""
@@ -66,7 +74,7 @@ class Queue:
                 for piece in some:
                     self._writer.call(partial(self._insert_chunk, ids, number, piece))
                     number += 1
-            self._publish(messages, None, number)
+            self._publish(messages, number)
         except BaseException:
             with suppress(StorageFailed, StorageFull):  # the sweep finds it, then
                 self._writer.call(lambda connection: self._store.discard(connection, ids))

@@ -7,7 +7,8 @@ but L{Scheduler.stop}.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
 from random import Random
@@ -78,7 +79,7 @@ class Scheduler:
         self._settings = settings
         self._log = log
         self._seconds = seconds
-        self._reading = Access(read, clock, "read", log)
+        reading = Access(read, clock, "read", log)
         self._writing = Access(run, clock, "written", log)
         self._lanes = Lanes()
         self._attempts = Attempts(
@@ -86,19 +87,22 @@ class Scheduler:
             courier=courier,
             content=content,
             read=read,
-            reading=self._reading,
+            reading=reading,
             writing=self._writing,
             lanes=self._lanes,
             reporter=Reporter(content, hostname, self._seconds, random),
             seconds=self._seconds,
+            alive=self._alive,
             random=random,
             log=log,
         )
+        self._heard_of = -DEAD  # when we last said that we live, by the clock
         self._in_hand: set[Deferred[None]] = set()
         self._busy: set[Deferred[None]] = set()  # with this, and with the rest of our own work
         self._chores: list[LoopingCall] = []
         self._pause: Deferred[None] | None = None
         self._woken = False
+        self._waking = False
         self._stopping = False
 
     def start(self) -> None:
@@ -111,6 +115,16 @@ class Scheduler:
         if self._pause is not None:
             pause, self._pause = self._pause, None
             pause.callback(None)
+
+    def _wake_soon(self) -> None:
+        """There is room for more, and more of it may follow at once: what was written down together ends together."""
+        if not self._waking:
+            self._waking = True
+            self._clock.callLater(0, self._wake_now)
+
+    def _wake_now(self) -> None:
+        self._waking = False
+        self.wake()
 
     def stop(self, seconds: float) -> Deferred[None]:
         """Take up nothing more. The C{Deferred} fires once all in hand is done; after C{seconds}, attempts are
@@ -175,19 +189,25 @@ class Scheduler:
         if not self._chores:
             await self._begin_work()
         while not self._stopping and (room := self._settings().deliveries - len(self._in_hand)) > 0:
-            ready = await self._reading.once(partial(self._store.next_ready, busy=self._lanes.full()))
             now = self._seconds()
-            if ready is None or ready > now:
-                return POLL if ready is None else min(ready - now, POLL)
             windows, full = self._lanes.windows(), self._lanes.full()
-            items = await self._writing.once(
-                partial(self._store.claim, now=now, room=min(room, CLAIMED), windows=windows, window=FIRST, busy=full)
-            )
+            items, ready = await self._writing.once(partial(self._claim, now, min(room, CLAIMED), windows, full))
             for item in items:
                 self._take(item)
+            if ready is None or ready > now:
+                return POLL if ready is None else min(ready - now, POLL)
             if not items:  # what seemed ready was not, or another node's
                 break
         return POLL
+
+    def _claim(
+        self, now: float, room: int, windows: Mapping[str, int], full: Collection[str], connection: sa.Connection
+    ) -> tuple[list[QueuedItem], float | None]:
+        """What is due, leased; and when there is more, where there is room for more."""
+        items = self._store.claim(connection, now, room, windows, FIRST, full)
+        found = Counter(item.destination for item in items)
+        filled = [name for name, count in found.items() if count >= windows.get(name, FIRST)]
+        return items, self._store.next_ready(connection, [*full, *filled])
 
     def _take(self, item: QueuedItem) -> None:
         """Try an item, if there is room: a message with very many recipients makes several."""
@@ -200,7 +220,7 @@ class Scheduler:
 
     def _begin(self, work: Coroutine[Any, Any, None], ended: Callable[[], None] = lambda: None) -> Deferred[None]:
         """Have something in hand until it has ended."""
-        return self._track(work, self._in_hand, ended, self.wake)
+        return self._track(work, self._in_hand, ended, self._wake_soon)
 
     def _track(
         self, work: Coroutine[Any, Any, None], among: set[Deferred[None]], *ended: Callable[[], None]
@@ -232,7 +252,13 @@ class Scheduler:
         return chore
 
     async def _beat(self) -> None:
+        began = self._clock.seconds()
         await self._writing.once(self._store.beat)
+        self._heard_of = began
+
+    def _alive(self) -> bool:
+        """Whether no other node can have taken us for dead, nor soon will."""
+        return self._clock.seconds() - self._heard_of < DEAD / 2
 
     async def _adopt(self) -> None:
         if await self._writing.once(partial(self._store.adopt, seconds=DEAD)):

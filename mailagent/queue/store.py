@@ -16,6 +16,8 @@ from mailagent.envelope.queued import QueuedMessage
 from mailagent.queue import store_content, store_destinations, store_insert, store_nodes, store_settle
 from mailagent.queue.items import QueuedItem, Settlement
 from mailagent.queue.store_claim import Claimer
+from mailagent.queue.store_insert import New
+from mailagent.queue.store_settle import Settled
 
 
 class Store:
@@ -60,6 +62,10 @@ class Store:
         @raise mailagent.interfaces.StorageFailed: they are not there any more.
         """
         store_insert.insert(connection, messages, body, chunks, now)
+
+    def insert_many(self, connection: sa.Connection, many: Sequence[New]) -> Sequence[None]:
+        """The same of several small contents, each with its messages, in as many statements as for one."""
+        return store_insert.insert_many(connection, many)
 
     def discard(self, connection: sa.Connection, ids: Sequence[str]) -> None:
         """Remove the chunks of messages that will not be published after all."""
@@ -118,7 +124,11 @@ class Store:
         @param at: when the attempt began; C{seconds}: how long it took.
         @return: C{False}, and nothing is written, where the lease is not ours any more.
         """
-        return store_settle.settle(connection, item, settlements, reports, at, seconds)
+        return self.settle_many(connection, [Settled(item, settlements, reports, at, seconds)])[0]
+
+    def settle_many(self, connection: sa.Connection, many: Sequence[Settled]) -> list[bool]:
+        """The same of several items, each by itself, in as many statements as for one."""
+        return store_settle.settle(connection, many)
 
     def release(self, connection: sa.Connection, item: QueuedItem, due: float | None = None) -> bool:
         """Give a lease back, as nothing was tried: due as before, or at C{due}. C{False} where it was not ours."""

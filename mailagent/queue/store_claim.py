@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import cycle
+from itertools import chain, cycle, zip_longest
 from typing import Any
 
 import attrs
@@ -98,7 +98,8 @@ class Claimer:
             if not found:  # all of it was quarantined, or leased by another node just now
                 recompute(connection, [name])
         urgent = {name for name, reason in ready.items() if reason == RETRY}
-        return [attrs.evolve(item, urgent=item.destination in urgent) for item in self._lease(connection, rows)]
+        items = self._lease(connection, rows)
+        return [attrs.evolve(item, urgent=True) if item.destination in urgent else item for item in items]
 
     def overdue(
         self, connection: sa.Connection, now: float, give_up: float, delay_notice: float, limit: int
@@ -113,8 +114,11 @@ class Claimer:
         """Destinations where something is due, taken from both ends in turn, and why each was held last. One whose name
         cannot be read is removed."""
         wanted = {"now": now, "busy": list(busy), "room": max(room, 0)}
-        one, other = [connection.execute(end, wanted).all() for end in next(self._turns)]
-        found = {row.name: row.reason for pair in zip(one, other, strict=True) for row in pair}
+        one, other = next(self._turns)
+        rows = connection.execute(one, wanted).all()
+        if len(rows) == wanted["room"]:  # else these are all
+            rows = list(chain.from_iterable(zip_longest(rows, connection.execute(other, wanted).all())))
+        found = {row.name: row.reason for row in rows if row is not None}
         for name in [name for name in found if not is_text(name)]:
             ERROR(self._log, what="the queue", reason=f"a destination cannot be read: {name!r}")
             forget(connection, name)

@@ -7,7 +7,9 @@ whole. Chunks whose envelope never came are found by their row in C{staged}, whi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import attrs
 import sqlalchemy as sa
 
 from mailagent.database.moment import database_now
@@ -20,6 +22,15 @@ from mailagent.queue.store_rows import message_row, recipient_row
 #: Octets of a row of content, at most.
 CHUNK = 256 * 1024
 _MESSAGES, _RECIPIENTS = sa.insert(messages), sa.insert(recipients)
+
+
+@attrs.frozen(eq=False)
+class New:
+    """Messages that share a small content, but for those that have their own, and when they came."""
+
+    messages: Sequence[QueuedMessage]
+    body: bytes
+    at: float
 
 
 def insert_chunk(connection: sa.Connection, message_id: str, number: int, octets: bytes) -> None:
@@ -38,18 +49,36 @@ def insert(
     """
     if number:
         _take_staged(connection, [message.id for message in queued if message.body is None])
-    connection.execute(
-        _MESSAGES,
+    _publish(
+        connection,
         [
             message_row(message, body, number, now)
             if message.body is None
             else message_row(message, message.body, 0, now)
             for message in queued
         ],
+        [recipient_row(message, each, now) for message in queued for each in message.envelope.recipients],
     )
-    rows = [recipient_row(message, each, now) for message in queued for each in message.envelope.recipients]
-    connection.execute(_RECIPIENTS, rows)
-    offer(connection, {str(row["destination"]): now for row in rows})
+
+
+def insert_many(connection: sa.Connection, many: Sequence[New]) -> Sequence[None]:
+    """Publish messages whose content is small, in as many statements as for one."""
+    each = [(message, new) for new in many for message in new.messages]
+    _publish(
+        connection,
+        [message_row(message, new.body if message.body is None else message.body, 0, new.at) for message, new in each],
+        [recipient_row(message, to, new.at) for message, new in each for to in message.envelope.recipients],
+    )
+    return [None] * len(many)
+
+
+def _publish(connection: sa.Connection, rows: list[dict[str, Any]], to: list[dict[str, Any]]) -> None:
+    connection.execute(_MESSAGES, rows)
+    connection.execute(_RECIPIENTS, to)
+    due: dict[str, float] = {}
+    for row in to:
+        due[row["destination"]] = min(row["due"], due.get(row["destination"], row["due"]))
+    offer(connection, due)
 
 
 def discard(connection: sa.Connection, ids: Sequence[str]) -> None:

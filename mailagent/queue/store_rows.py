@@ -57,7 +57,7 @@ def path(text: str) -> Address | None:
     raise ValueError("not an address")
 
 
-def message_row(message: QueuedMessage, body: bytes | None, chunks: int, now: float) -> dict[str, object]:
+def message_row(message: QueuedMessage, body: bytes | None, chunks: int, now: float) -> dict[str, Any]:
     """A new message's row."""
     envelope = message.envelope
     return {
@@ -78,7 +78,7 @@ def message_row(message: QueuedMessage, body: bytes | None, chunks: int, now: fl
     }
 
 
-def recipient_row(message: QueuedMessage, recipient: Address, now: float) -> dict[str, object]:
+def recipient_row(message: QueuedMessage, recipient: Address, now: float) -> dict[str, Any]:
     """A new recipient's row."""
     notify = message.envelope.wishes(recipient)
     original_type, original = notify.original or (None, None)

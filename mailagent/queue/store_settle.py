@@ -1,9 +1,14 @@
-"""Writing down what came of an attempt, all of it or nothing, and only where the lease is still ours."""
+"""Writing down what came of attempts, all of each or nothing, and only where the lease is still ours.
+
+What is done for several at once takes as many statements as for one.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
+import attrs
 import sqlalchemy as sa
 
 from mailagent.database.schema import attempts, chunks, messages, recipients
@@ -24,16 +29,36 @@ _LEASED = sa.select(recipients.c.id).where(
     recipients.c.id.in_(sa.bindparam("ids", expanding=True)), recipients.c.lease_token == sa.bindparam("token")
 )
 _HELD_FAST = _LEASED.with_for_update()
+_HELD_BY = (
+    sa.select(recipients.c.lease_token)
+    .where(recipients.c.id.in_(sa.bindparam("ids", expanding=True)))
+    .where(recipients.c.lease_token.in_(sa.bindparam("tokens", expanding=True)))
+    .with_for_update()
+)
 _HISTORY = sa.insert(attempts)
-_UNFINISHED = (
-    sa.select(recipients.c.id)
-    .where(recipients.c.message_id == sa.bindparam("message"), recipients.c.state.in_(UNFINISHED))
-    .limit(1)
-)
+_UNFINISHED = sa.exists().where(recipients.c.message_id == messages.c.id, recipients.c.state.in_(UNFINISHED))
 _RETIRE = (
-    sa.update(messages).where(messages.c.id == sa.bindparam("message")).values(finished=sa.bindparam("now"), body=None)
+    sa.update(messages)
+    .where(messages.c.id.in_(sa.bindparam("ids", expanding=True)), ~_UNFINISHED)
+    .values(finished=sa.bindparam("now"), body=None)
+    .returning(messages.c.id, messages.c.chunks)
 )
-_DROP = sa.delete(chunks).where(chunks.c.message_id == sa.bindparam("message"))
+_DROP = sa.delete(chunks).where(chunks.c.message_id.in_(sa.bindparam("ids", expanding=True)))
+
+
+@attrs.frozen(eq=False)
+class Settled:
+    """What came of an item's recipients. See L{mailagent.queue.store.Store.settle}."""
+
+    item: QueuedItem
+    settlements: Sequence[Settlement]
+    reports: Sequence[tuple[QueuedMessage, bytes]]
+    at: float
+    seconds: float
+
+    @property
+    def end(self) -> float:
+        return self.at + self.seconds
 
 
 def still_leased(connection: sa.Connection, item: QueuedItem) -> bool:
@@ -50,30 +75,48 @@ def _hold_fast(connection: sa.Connection, item: QueuedItem, some: Sequence[Queue
     return len(connection.scalars(_HELD_FAST, _lease(item, some)).all()) == len(some)
 
 
-def settle(
-    connection: sa.Connection,
-    item: QueuedItem,
-    settlements: Sequence[Settlement],
-    reports: Sequence[tuple[QueuedMessage, bytes]],
-    at: float,
-    seconds: float,
-) -> bool:
+def settle(connection: sa.Connection, many: Sequence[Settled]) -> list[bool]:
     """See L{mailagent.queue.store.Store.settle}."""
-    if not _hold_fast(connection, item, [settlement.recipient for settlement in settlements]):
-        return False
-    end = at + seconds
-    connection.execute(_SETTLE, [_settled(settlement, end) for settlement in settlements])
-    history = [line for settlement in settlements for line in _attempted(settlement, at, seconds)]
+    ours = _ours(connection, many)
+    written = [settled for settled, held in zip(many, ours, strict=True) if held]
+    if written:
+        _write(connection, written)
+    for settled in written:
+        for message, body in settled.reports:
+            insert(connection, [message], body, 0, settled.end)
+    return ours
+
+
+def _ours(connection: sa.Connection, many: Sequence[Settled]) -> list[bool]:
+    """For each, whether the lease of those it names is ours, and stays so in this transaction."""
+    ids = [settlement.recipient.id for settled in many for settlement in settled.settlements]
+    tokens = {settled.item.token for settled in many}
+    held = connection.execute(_HELD_BY, {"ids": ids, "tokens": list(tokens)}).all()
+    found = Counter(row.lease_token for row in held)
+    return [found.pop(settled.item.token, 0) == len(settled.settlements) for settled in many]
+
+
+def _write(connection: sa.Connection, many: Sequence[Settled]) -> None:
+    new: list[dict[str, object]] = []
+    history: list[dict[str, object]] = []
+    due: dict[str, float] = {}
+    ended: dict[str, float] = {}
+    for settled in many:
+        for settlement in settled.settlements:
+            new.append(_settled(settlement, settled.end))
+            history += _attempted(settlement, settled.at, settled.seconds)
+            if settlement.state == QUEUED:
+                destination = settled.item.destination
+                due[destination] = min(_due(settlement), due.get(destination, _due(settlement)))
+            else:
+                ended[settled.item.message.id] = settled.end
+    connection.execute(_SETTLE, new)
     if history:
         connection.execute(_HISTORY, history)
-    due = [_due(settlement) for settlement in settlements if settlement.state == QUEUED]
     if due:
-        offer(connection, {item.destination: min(due)})
-    for message, body in reports:
-        insert(connection, [message], body, 0, end)
-    if len(due) < len(settlements):
-        retire(connection, item.message.id, end)
-    return True
+        offer(connection, due)
+    if ended:
+        retire(connection, list(ended), max(ended.values()))
 
 
 def release(connection: sa.Connection, item: QueuedItem, due: float | None) -> bool:
@@ -89,11 +132,11 @@ def release(connection: sa.Connection, item: QueuedItem, due: float | None) -> b
     return True
 
 
-def retire(connection: sa.Connection, message_id: str, now: float) -> None:
-    """Drop a message's content if none of its recipients needs it any more; its history stays for a while."""
-    if connection.scalar(_UNFINISHED, {"message": message_id}) is None:
-        connection.execute(_RETIRE, {"message": message_id, "now": now})
-        connection.execute(_DROP, {"message": message_id})
+def retire(connection: sa.Connection, message_ids: Sequence[str], now: float) -> None:
+    """Drop the content of those messages of which no recipient needs it any more; their history stays for a while."""
+    ended = connection.execute(_RETIRE, {"ids": message_ids, "now": now}).all()
+    if large := [row.id for row in ended if row.chunks]:
+        connection.execute(_DROP, {"ids": large})
 
 
 def _due(settlement: Settlement) -> float:

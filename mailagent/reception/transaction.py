@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any, NoReturn
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.mail import smtp
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
@@ -51,6 +51,7 @@ from mailagent.smtp.grammar import SyntaxFault
 from mailagent.smtp.parameters import MailParameters, RcptParameters
 from mailagent.smtp.paths import address_of
 from mailagent.smtp.replies import LOCAL_ERROR
+from mailagent.smtp.settled import settled
 
 _NO_RELAY = Reply(550, "5.7.1", "Not one of our domains; relaying denied")
 _NO_DOMAIN = Reply(550, "5.1.2", "Not a domain to which mail can be sent")
@@ -98,7 +99,7 @@ class Reception:
 class Transaction:
     """One message's envelope, then its content, then its commit.
 
-    @ivar id: the identifier by which the message is followed.
+    @ivar id: the identifier by which the message is followed, from MAIL on.
     @ivar given_header: the C{Received} field as handed to a stock session, C{b""} before.
     """
 
@@ -106,10 +107,10 @@ class Transaction:
 
     def __init__(self, reception: Reception) -> None:
         self._reception = reception
-        self._begin(None)
+        self._begin("", None)
 
-    def _begin(self, sender: Address | None, parameters: MailParameters | None = None) -> None:
-        self.id = self._reception.new_message_id()
+    def _begin(self, id_: str, sender: Address | None, parameters: MailParameters | None = None) -> None:
+        self.id = id_
         self.given_header = b""
         self._sender = sender
         self._parameters = parameters or MailParameters()
@@ -126,9 +127,10 @@ class Transaction:
     def validateFrom(self, helo: tuple[bytes | None, bytes], origin: smtp.Address) -> smtp.Address:
         """Any sender may write to us. A stock session comes here again for every message it takes."""
         try:
-            self._begin(address_of(origin), getattr(origin, "parameters", None))
+            sender = address_of(origin)
         except SyntaxFault as fault:
             raise smtp.SMTPBadSender(origin, fault.reply.code, text_of(fault.reply)) from None
+        self._begin(self._reception.new_message_id(), sender, getattr(origin, "parameters", None))
         return origin
 
     def validateTo(self, user: smtp.User) -> Deferred[Callable[[], RecipientMessage]]:
@@ -251,7 +253,7 @@ class Transaction:
             for (part, _), (success, result) in zip(parts, results, strict=True):
                 part.succeeded(self._log, size, seconds) if success else part.failed(self._log, result)
 
-        DeferredList([stored for _, stored in parts], consumeErrors=True).addCallback(settle)
+        settled([stored for _, stored in parts]).addCallback(settle)
 
     def _store(self, dispatch: Dispatch, content: ContentSink, part: Part) -> Deferred[None]:
         return dispatch.commit(part.id, self._reception.mailstore, self._reception.queue, content.body)

@@ -164,7 +164,9 @@ class _Delivery:
         most = min(sender.limits.recipients or _MOST_RECIPIENTS, _MOST_RECIPIENTS)
         outcomes: tuple[Outcome, ...] = ()
         for start in range(0, len(envelope.recipients), most):
-            some = attrs.evolve(envelope, recipients=envelope.recipients[start : start + most])
+            some = envelope
+            if len(envelope.recipients) > most:
+                some = attrs.evolve(envelope, recipients=envelope.recipients[start : start + most])
             try:
                 outcomes += await sender.submit(some, self._content(), self._attempt.still_ours)
             except SendingFailed as failure:

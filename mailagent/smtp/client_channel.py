@@ -37,6 +37,7 @@ from mailagent.envelope.outcome import Hop
 from mailagent.envelope.reply import Reply
 from mailagent.log import COMMAND_SENT, REPLY_RECEIVED
 from mailagent.smtp.client_tls import tls_complaint
+from mailagent.smtp.direct_write import write_now
 from mailagent.smtp.peer import Peer, tls_phrase
 from mailagent.smtp.reply_reader import MalformedReply, ReplyReader
 from mailagent.smtp.sending_failed import HandshakeBroken, NotSecure, ProtocolError, SendingFailed
@@ -76,6 +77,7 @@ class ClientChannel(Protocol):
         self._waiting: Deferred[None] | None = None
         self._failure: SendingFailed | None = None
         self._handshaking = False
+        self._direct = True  # nothing waits in the transport's buffer
 
     @property
     def on_loopback(self) -> bool:
@@ -128,6 +130,7 @@ class ClientChannel(Protocol):
 
     def resumeProducing(self) -> None:
         """See C{IPullProducer}: the network has taken what was written."""
+        self._direct = True
         self._fire()
 
     def stopProducing(self) -> None:
@@ -177,7 +180,7 @@ class ClientChannel(Protocol):
             if self._logged:
                 COMMAND_SENT(self._log, command=told or line)
         self._owed += len(lines)
-        self._wire.write(b"".join(line.encode("utf-8") + b"\r\n" for line in lines))
+        self._write(b"".join(line.encode("utf-8") + b"\r\n" for line in lines))
 
     async def reply(self, what: str, seconds: float, expect: tuple[int, ...] = (2,)) -> Reply:
         """The next reply that is owed: a refusal, or one whose first digit is in C{expect}.
@@ -227,21 +230,33 @@ class ClientChannel(Protocol):
         early = self._early()
         if early is not None:
             return early
-        consumer = cast(IConsumer, self.transport)
-        consumer.registerProducer(self, False)
-        try:
-            self._wire.write(octets)
-            await self._wait("progress of the message", seconds)
-        finally:
-            consumer.unregisterProducer()
+        octets = self._write_now(octets)
+        if octets:
+            consumer = cast(IConsumer, self.transport)
+            consumer.registerProducer(self, False)
+            self._direct = False
+            try:
+                self._wire.write(octets)
+                await self._wait("progress of the message", seconds)
+            finally:
+                consumer.unregisterProducer()
         return self._early() if self._replies else None
 
     def write_end(self, octets: bytes) -> Reply | None:
         """Write the end of the content, but for a refusal that has come: see L{write}."""
         early = self._early()
         if early is None:
-            self._wire.write(octets)
+            self._write(octets)
         return early
+
+    def _write(self, octets: bytes) -> None:
+        if octets := self._write_now(octets):
+            self._direct = False
+            self._wire.write(octets)
+
+    def _write_now(self, octets: bytes) -> bytes:
+        """Write as much as the network takes at once; what is left, where nothing may overtake it."""
+        return octets[write_now(self.transport, octets) :] if self._direct else octets
 
     def _early(self) -> Reply | None:
         if self._replies:

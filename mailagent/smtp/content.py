@@ -42,10 +42,8 @@ class ContentDecoder:
     def _decode(self, octets: bytes) -> bytes:
         # A CR is held back until what follows it is here, so no line end is ever cut in two.
         unstuffed = octets.replace(b"\r\n.", b"\r\n")
-        content = unstuffed.replace(b"\r\n", b"\n")
-        if not self.bare_line_end:
-            line_ends = len(unstuffed) - len(content)
-            self.bare_line_end = unstuffed.count(b"\n") != line_ends or b"\r" in content
+        content, bare = _with_newlines(unstuffed)
+        self.bare_line_end = self.bare_line_end or bare
         if self._imaginary and unstuffed:
             self.size -= self._imaginary
             self._imaginary = 0
@@ -83,9 +81,8 @@ class ChunkDecoder:
         self._held = b"\r" if octets.endswith(b"\r") else b""
         octets = octets.removesuffix(b"\r")
         self.size += len(octets)
-        content = octets.replace(b"\r\n", b"\n")
-        if octets.count(b"\n") != len(octets) - len(content) or b"\r" in content:
-            self.bare_line_end = True
+        content, bare = _with_newlines(octets)
+        self.bare_line_end = self.bare_line_end or bare
         self._last = content[-1:] or self._last
         return b"" if self.bare_line_end else content, None
 
@@ -97,6 +94,16 @@ class ChunkDecoder:
         if self._held:
             self.bare_line_end = True
         return b"\n" if self._last != b"\n" and not self.bare_line_end else b""
+
+
+def _with_newlines(octets: bytes) -> tuple[bytes, bool]:
+    """The octets with LF line ends, and whether there was a bare CR or LF; then they are good for nothing.
+
+    To remove every CR takes a tenth of the time of replacing every CRLF.
+    """
+    content = octets.replace(b"\r", b"")
+    returns = len(octets) - len(content)
+    return content, not returns == content.count(b"\n") == octets.count(b"\r\n")
 
 
 def _held_back(octets: bytes) -> int:

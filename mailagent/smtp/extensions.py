@@ -37,6 +37,12 @@ class Limits:
     @classmethod
     def of(cls, extensions: Extensions) -> Limits:
         """Those of the LIMITS extension. A limit of zero, or one that is no number, is none."""
-        found = filter(None, map(_LIMIT.match, extensions.get("LIMITS", "").split()))
+        text = extensions.get("LIMITS", "")
+        if not text:
+            return _NO_LIMITS
+        found = filter(None, map(_LIMIT.match, text.split()))
         values = {limit[1].upper(): int(limit[2]) or None for limit in found}
         return cls(values.get("MAILMAX"), values.get("RCPTMAX"), values.get("RCPTDOMAINMAX"))
+
+
+_NO_LIMITS = Limits()

@@ -21,7 +21,7 @@ import attrs
 
 from mailagent.envelope.address import MAX_DOMAIN, MAX_LOCAL_PART, Address
 from mailagent.envelope.reply import Reply
-from mailagent.smtp.verbs import HTTP_VERBS, Verb
+from mailagent.smtp.verbs import HTTP_VERBS, VERBS, Verb
 
 #: Octets, RFC 5321 section 4.5.3.1.3.
 MAX_PATH = 256
@@ -64,7 +64,7 @@ def parse_command(line: bytes) -> Command:
     """Split a line (without its CRLF) into verb and argument."""
     word, _, argument = line.rstrip(b" \t").partition(b" ")
     name = word.decode("ascii", "replace").upper()
-    return Command(Verb.__members__.get(name), argument.strip(b" \t"), name in HTTP_VERBS)
+    return Command(VERBS.get(name), argument.strip(b" \t"), name in HTTP_VERBS)
 
 
 def parse_helo(argument: bytes) -> str:

@@ -21,6 +21,7 @@ from mailagent.interfaces import IStreamedMessage
 from mailagent.smtp import replies
 from mailagent.smtp.content import ChunkDecoder, ContentDecoder
 from mailagent.smtp.header_watch import HeaderWatch
+from mailagent.smtp.settled import settled
 
 
 class IncomingMessage:
@@ -78,8 +79,7 @@ class IncomingMessage:
             self.abandon()
             return succeed([self.refusal] * self._replies)
         messages, self._messages = self._messages, []
-        outcomes = DeferredList([maybeDeferred(message.eomReceived) for message in messages], consumeErrors=True)
-        return outcomes.addCallback(self._conclude)
+        return settled([maybeDeferred(message.eomReceived) for message in messages]).addCallback(self._conclude)
 
     def abandon(self) -> None:
         """Tell every message that its content will not be complete. Safe to call again."""

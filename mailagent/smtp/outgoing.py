@@ -207,7 +207,8 @@ class OutgoingTransaction:
 
     def _decide(self, recipient: Address, reply: Reply) -> None:
         """Settle a recipient by a reply of the server's."""
-        reply = attrs.evolve(reply, text=reply.text[:_KEPT])
+        if len(reply.text) > _KEPT:
+            reply = attrs.evolve(reply, text=reply.text[:_KEPT])
         notice = "relayed" if reply.positive and "DSN" not in self._server.extensions else ""
         self._decided[recipient] = Outcome(recipient, reply, self._server.hop, notice)
 

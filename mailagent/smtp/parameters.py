@@ -61,12 +61,19 @@ class RcptParameters:
     original: tuple[str, str] | None = None
 
 
+#: Most mail comes with none.
+_NO_MAIL_PARAMETERS = MailParameters()
+_NO_RCPT_PARAMETERS = RcptParameters()
+
+
 def mail_parameters(given: Given, offered: Collection[str]) -> MailParameters:
     """The parameters of a MAIL command.
 
     @param offered: extensions, as EHLO lists them.
     @raise SyntaxFault: C{555 5.5.4} or C{501 5.5.4}.
     """
+    if not given:
+        return _NO_MAIL_PARAMETERS
     _check_known(given, _MAIL, offered)
     for keyword in ("SMTPUTF8", "REQUIRETLS"):
         if given.get(keyword) is not None:
@@ -89,6 +96,8 @@ def rcpt_parameters(given: Given, offered: Collection[str]) -> RcptParameters:
     @param offered: extensions, as EHLO lists them.
     @raise SyntaxFault: C{555 5.5.4} or C{501 5.5.4}.
     """
+    if not given:
+        return _NO_RCPT_PARAMETERS
     _check_known(given, _RCPT, offered)
     return RcptParameters(
         notify=_notify(given["NOTIFY"]) if "NOTIFY" in given else frozenset(),

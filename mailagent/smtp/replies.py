@@ -11,6 +11,8 @@ from mailagent.envelope.reply import Reply
 from mailagent.smtp.command_buffer import LineFault
 
 OK = Reply(250, "2.0.0", "OK")
+SENDER_OK = Reply(250, "2.1.0", "Sender OK")
+RECIPIENT_OK = Reply(250, "2.1.5", "Recipient OK")
 BYE = Reply(221, "2.0.0", "Bye")
 NOT_VERIFIED = Reply(252, "2.0.0", "Not verified here; send it and see")
 START_CONTENT = Reply(354, "", "End with <CRLF>.<CRLF>")

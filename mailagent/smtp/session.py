@@ -249,7 +249,7 @@ class Session(SessionAuth, Transfer):
 
     def do_MAIL(self, rest: bytes) -> None:
         sender, parameters = grammar.parse_mail(rest)
-        self._parameters = mail_parameters(parameters, self._offered)
+        self._parameters = mail_parameters(parameters, self._offered if parameters else ())
         self._check_utf8(sender)
         if (self._parameters.size or 0) > self.limits.message_size:
             raise SyntaxFault(replies.TOO_LARGE)
@@ -259,11 +259,11 @@ class Session(SessionAuth, Transfer):
     def _sender_accepted(self, origin: Any) -> None:
         self._from = origin
         self._state = State.MAIL
-        self._reply(Reply(250, "2.1.0", "Sender OK"))
+        self._reply(replies.SENDER_OK)
 
     def do_RCPT(self, rest: bytes) -> None:
         recipient, parameters = grammar.parse_rcpt(rest)
-        kept = rcpt_parameters(parameters, self._offered)
+        kept = rcpt_parameters(parameters, self._offered if parameters else ())
         self._check_utf8(recipient)
         if self._rcpt_count >= self.limits.recipients:
             self._reply(replies.TOO_MANY_RECIPIENTS)
@@ -280,7 +280,7 @@ class Session(SessionAuth, Transfer):
         self._users.append(user)
         self._recipients.append(make_message)
         self._state = State.RCPT
-        self._reply(Reply(250, "2.1.5", "Recipient OK"))
+        self._reply(replies.RECIPIENT_OK)
 
     @property
     def _offered(self) -> set[str]:

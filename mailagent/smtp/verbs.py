@@ -40,6 +40,8 @@ class Verb(enum.Enum):
     BDAT = "BDAT octets [LAST]"
     XCLIENT = "XCLIENT attribute=value ..."
 
+    __hash__ = object.__hash__  # each is one object, and Enum's own is no cheap one
+
 
 class State(enum.Enum):
     """Where a session stands."""
@@ -49,6 +51,8 @@ class State(enum.Enum):
     MAIL = enum.auto()
     RCPT = enum.auto()
     CHUNKS = enum.auto()
+
+    __hash__ = object.__hash__
 
     @property
     def in_transaction(self) -> bool:
@@ -83,6 +87,8 @@ _ILLEGAL: Mapping[Verb, Mapping[State, Reply]] = MappingProxyType(
         Verb.XCLIENT: {State.MAIL: _NESTED, State.RCPT: _NESTED, State.CHUNKS: _NESTED},
     }
 )
+#: By name.
+VERBS: Mapping[str, Verb] = dict(Verb.__members__)
 #: What must end a group of pipelined commands, for its answer decides what comes next (RFC 2920 section 3.1).
 LAST_IN_GROUP = frozenset({Verb.DATA, Verb.STARTTLS, Verb.AUTH})
 #: What a browser says, or a web page that makes a browser speak to us.

@@ -48,6 +48,7 @@ def main(number: int, log_format: str, listeners: int) -> None:
 
 def _begin_log(number: int, log_format: str) -> None:
     """Write lines for the owner's log, each with our number."""
+    os.set_blocking(1, False)  # a pipe of which this end is ours alone
     output = log.observer(log_format, "-")
 
     @provider(ILogObserver)

@@ -1,7 +1,8 @@
 """What the owner of the queue does for one session process: take its mail for elsewhere, count its failed logins.
 
 A message's content comes in pieces, each answered when the next is welcome; it is staged like any that comes in here,
-so it is bounded in memory, and the answer to the last piece is the queue's own. What a process that ends has begun is
+so it is bounded in memory, and the answer to the last piece is the queue's own. What comes in one piece goes into the
+queue at once. What a process that ends has begun is
 forgotten, and the turns it holds are given back.
 """
 
@@ -60,6 +61,8 @@ class Owner:
             self._turn_over(b"", number)
 
     def _enqueue(self, octets: bytes, number: int, messages: Sequence[Mapping[str, Any]], whole: bool) -> Any:
+        if whole:
+            return self._queue.take(wire.unpack(messages), octets)
         self._coming[number] = (wire.unpack(messages), self._mailstore.stage(None))
         return self._piece(octets, number, whole)
 

@@ -14,6 +14,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.threads import blockingCallFromThread
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailagent.envelope.queued import QueuedMessage
@@ -54,10 +55,24 @@ class RemoteQueue:
                 blockingCallFromThread(self._reactor, ask)
                 first = {}
         except (ConnectionLost, Refused) as error:
-            raise StorageFailed(f"the process that has the queue: {error}") from None
+            raise _failed(error) from None
         finally:
             if not whole:
                 self._reactor.callFromThread(self._channel.tell, "forget", number=number)
+
+    def take(self, messages: Sequence[QueuedMessage], content: bytes) -> Deferred[None]:
+        """See L{IQueue}."""
+        facts = {"number": next(self._numbers), "whole": True, "messages": wire.pack(messages)}
+
+        def lost(failure: Failure) -> None:
+            failure.trap(ConnectionLost, Refused)
+            raise _failed(failure.value) from None
+
+        return self._channel.ask("enqueue", content, **facts).addErrback(lost)
+
+
+def _failed(error: object) -> StorageFailed:
+    return StorageFailed(f"the process that has the queue: {error}")
 
 
 @attrs.frozen

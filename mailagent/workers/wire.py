@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import attrs
-
 from mailagent.envelope.address import Address
 from mailagent.envelope.envelope import Envelope
 from mailagent.envelope.notify import Notify
@@ -73,13 +71,13 @@ def _pack_envelope(envelope: Envelope) -> dict[str, Any]:
 
 
 def _unpack_envelope(packed: Any) -> Envelope:
-    envelope = Envelope(
-        _unpack_address(packed["reverse_path"]),
-        tuple(Address(*each) for each in packed["recipients"]),
-        **{name: packed[name] for name in _PLAIN},
-    )
     notify = {
         Address(*address): Notify(frozenset(conditions), original and (original[0], original[1]))
         for address, conditions, original in packed["notify"]
     }
-    return attrs.evolve(envelope, notify=notify)
+    return Envelope(
+        _unpack_address(packed["reverse_path"]),
+        tuple(Address(*each) for each in packed["recipients"]),
+        notify=notify,
+        **{name: packed[name] for name in _PLAIN},
+    )

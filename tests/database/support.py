@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
+from twisted.internet.defer import Deferred, execute
 
 from mailagent.database.engine import database_url, for_reading, for_writing
 from mailagent.database.migration import migrate
@@ -19,9 +20,12 @@ _T = TypeVar("_T")
 
 
 class Caller:
-    """As much of a reactor as is needed by those who come from a thread: what they bring is done at once."""
+    """As much of a reactor as is needed by those who come from a thread, or want a turn: all is done at once."""
 
     def callFromThread(self, function: Callable[..., object], *args: object) -> None:
+        function(*args)
+
+    def callLater(self, seconds: float, function: Callable[..., object], *args: object) -> None:
         function(*args)
 
 
@@ -36,6 +40,9 @@ class InlineWriter(Writer):
         self.jobs += 1
         with trouble(), self._engine.begin() as connection:
             return job(connection)
+
+    def run(self, job: Callable[[sa.Connection], _T]) -> Deferred[_T]:
+        return execute(self.call, job)
 
 
 class Database:

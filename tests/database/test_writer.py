@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailagent.database.engine import database_url, for_writing
-from mailagent.database.writer import Writer
+from mailagent.database.writer import TOGETHER, Shared, Writer
 from mailagent.interfaces import StorageFailed, StorageFull
 from tests.database.support import Caller, Database
 
@@ -101,6 +101,77 @@ def test_what_waits_shares_one_commit(writer: Writer, engine: sa.Engine, commits
     assert results(writer, held.done, *waiting) == [None, *"abcde"]
     assert len(commits) == 2
     assert noted(engine) == list("abcde")
+
+
+def note_all(connection: sa.Connection, names: Sequence[str]) -> list[str]:
+    """Leaves all names in the table, and tells with how many each was."""
+    connection.exec_driver_sql("INSERT INTO done VALUES (?)", [(name,) for name in names])
+    return [f"{name} of {len(names)}" for name in names]
+
+
+def test_jobs_of_one_kind_that_wait_are_done_as_one(writer: Writer, engine: sa.Engine) -> None:
+    held = Held(writer)
+    waiting = [writer.run(job) for job in (Shared(note_all, "a"), note("x"), Shared(note_all, "b"))]
+    held.let_go()
+    assert results(writer, *waiting) == ["a of 2", "x", "b of 2"]
+    assert noted(engine) == ["a", "b", "x"]
+
+
+def test_no_more_of_one_kind_are_done_as_one_than_a_statement_takes(writer: Writer) -> None:
+    held = Held(writer)
+    waiting = [writer.run(Shared(note_all, f"{number:03}")) for number in range(TOGETHER + 1)]
+    held.let_go()
+    assert results(writer, waiting[0], waiting[-1]) == [f"000 of {TOGETHER}", f"{TOGETHER} of 1"]
+
+
+def test_one_of_a_kind_that_fails_fails_alone(writer: Writer, engine: sa.Engine) -> None:
+    held = Held(writer)
+    waiting = [writer.run(Shared(note_all, name)) for name in "aab"]
+    held.let_go()
+    first, second, third = results(writer, *waiting)
+    assert (first, third) == ("a of 1", "b of 1")
+    assert isinstance(second, StorageFailed)
+    assert noted(engine) == ["a", "b"]
+
+
+def test_what_is_wanted_in_one_turn_of_the_reactor_shares_one_commit(engine: sa.Engine, commits: list[str]) -> None:
+    class Turn(Caller):
+        def __init__(self) -> None:
+            self.calls: list[Callable[..., object]] = []
+
+        def callLater(self, seconds: float, function: Callable[..., object], *args: object) -> None:
+            self.calls.append(function)
+
+    reactor = Turn()
+    writer = Writer(engine, reactor)
+    writer.start()
+    waiting = [writer.run(note(name)) for name in "abc"]
+    [end_of_turn] = reactor.calls
+    end_of_turn()
+    at_a_stop = writer.run(note("d"))
+    assert results(writer, *waiting, at_a_stop) == ["a", "b", "c", "d"]
+    assert len(commits) <= 2
+    late = writer.run(note("e"))
+    reactor.calls[-1]()
+    assert isinstance(results(writer, late)[0], StorageFailed)
+
+
+def test_the_reactor_is_woken_once_for_all_results_of_a_commit(engine: sa.Engine) -> None:
+    class Counting(Caller):
+        calls = 0
+
+        def callFromThread(self, function: Callable[..., object], *args: object) -> None:
+            self.calls += 1
+            super().callFromThread(function, *args)
+
+    reactor = Counting()
+    writer = Writer(engine, reactor)
+    writer.start()
+    held = Held(writer)
+    waiting = [writer.run(note(name)) for name in "abc"]
+    held.let_go()
+    assert results(writer, *waiting) == ["a", "b", "c"]
+    assert reactor.calls == 2
 
 
 @pytest.mark.parametrize("fails", [note("a"), lambda connection: 1 / 0], ids=["in the database", "by itself"])

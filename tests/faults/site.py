@@ -27,10 +27,11 @@ _SOURCE = Path(__file__).with_name("faults.c")
 #: Nothing is tried twice while a test runs, so that the queue is idle.
 _CONFIGURATION = """
 hostname = "mx.example"
-whitelist = { hosts = ["hostmeister.de"], users = ["user1", "user2"] }
-relay = { networks = ["127.0.0.0/8"], resolver = "127.0.0.1:1" }
-queue = { retry_first = "1 h", retry_most = "1 h" }
-limits = { sessions_per_network = 1000, stop_time = "1 s" }
+workers = {workers}
+whitelist = {{ hosts = ["hostmeister.de"], users = ["user1", "user2"] }}
+relay = {{ networks = ["127.0.0.0/8"], resolver = "127.0.0.1:1" }}
+queue = {{ retry_first = "1 h", retry_most = "1 h" }}
+limits = {{ sessions_per_network = 1000, stop_time = "1 s" }}
 [[listen]]
 endpoint = "tcp:0:interface=127.0.0.1"
 """
@@ -93,14 +94,15 @@ class Site:
 
 
 @contextmanager
-def started(directory: Path, library: Path | None = None) -> Iterator[Site]:
+def started(directory: Path, library: Path | None = None, workers: int = 1) -> Iterator[Site]:
     """A site in C{directory}. It must end well, and never meet what it did not expect."""
-    (directory / "mailagent.toml").write_text(_CONFIGURATION)
+    (directory / "mailagent.toml").write_text(_CONFIGURATION.format(workers=workers))
     faults = directory / "faults"
     more = {} if library is None else {"LD_PRELOAD": str(library), "FAULTS": str(faults)}
     command = [str(TWISTD), "-n", "--pidfile=", "mailagent", "--log-format", "json"]
     server = Server(command, directory, environment(**more))
     try:
+        server.wait_for_output('"worker_started"', workers if workers > 1 else 0)
         yield Site(server, server.port, faults)
         server.stop()
         assert "traceback" not in server.output

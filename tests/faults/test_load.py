@@ -25,9 +25,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @contextmanager
-def descriptors(site: Site, more: int) -> Iterator[None]:
-    """Let the server have so many descriptors more than it has now."""
-    pid = site.server.pid
+def descriptors(pid: int, more: int) -> Iterator[None]:
+    """Let a process have so many descriptors more than it has now."""
     soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     highest = max(int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir())
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 1 + more, hard))
@@ -51,7 +50,7 @@ def assert_whole(messages: list[bytes]) -> set[int]:
 @pytest.mark.parametrize(("content", "recipient"), [(SMALL, USER1), (LARGE, USER1), (LARGE, ELSEWHERE)])
 def test_without_descriptors_a_message_is_refused_for_now(site: Site, content: str, recipient: str) -> None:
     with site.connect() as client:
-        with descriptors(site, 0):
+        with descriptors(site.server.pid, 0):
             # What is open may be used, and closed for another: either it can be stored, or it is refused for now.
             for _ in range(5):
                 assert send(client, content, recipient) in ((250, "2.0.0"), (451, "4.3.0"))
@@ -60,7 +59,7 @@ def test_without_descriptors_a_message_is_refused_for_now(site: Site, content: s
 
 def test_connections_beyond_the_last_descriptor_wait_and_are_served_afterwards(site: Site) -> None:
     with ExitStack() as stack, site.connect() as client:
-        with descriptors(site, 3):
+        with descriptors(site.server.pid, 3):
             crowd = [stack.enter_context(socket.create_connection(("127.0.0.1", site.port), 30)) for _ in range(20)]
             for _ in range(3):
                 assert client.noop()[0] == 250

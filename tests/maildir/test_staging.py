@@ -17,7 +17,7 @@ from mailagent.interfaces import IStagedBody, MailboxUnwritable, StorageFailed, 
 from mailagent.maildir import staging
 from mailagent.maildir.files import FileLayer
 from mailagent.maildir.memory import MemoryFiles
-from mailagent.maildir.staging import MEMORY_LIMIT, StagedBody, StagedContent
+from mailagent.maildir.staging import MEMORY_LIMIT, SMALL, StagedBody, StagedContent
 from tests.maildir.support import ANN, Threads, memory_maildirs, run_now
 
 BIG = b"x" * (MEMORY_LIMIT + 1)
@@ -68,6 +68,32 @@ def test_a_small_body_never_touches_the_disk(files: MemoryFiles) -> None:
     assert result(body.read(joined)) == b"x" * MEMORY_LIMIT
     body.discard()
     assert files.calls == []
+
+
+def test_a_small_body_is_at_hand(files: MemoryFiles) -> None:
+    body = StagedBody(files, ANN, run_now)
+    body.write(b"x" * (SMALL - 1))
+    body.write(b"y")
+    assert body.at_hand() == b"x" * (SMALL - 1) + b"y"
+    body.write(b"z")
+    assert body.at_hand() is None
+
+
+def test_what_is_in_a_file_or_discarded_is_not_at_hand(files: MemoryFiles) -> None:
+    spilt, discarded = StagedBody(files, ANN, run_now), StagedBody(files, ANN, run_now)
+    spilt.write(b"x" * (MEMORY_LIMIT + 1))
+    spilt.write(b"y")
+    discarded.write(b"x")
+    discarded.discard()
+    assert (spilt.at_hand(), discarded.at_hand()) == (None, None)
+
+
+def test_what_a_job_has_is_not_at_hand(body: StagedBody, threads: Threads) -> None:
+    body.write(b"x")
+    reading = body.read(joined)
+    assert body.at_hand() is None
+    threads.finish_all()
+    assert result(reading) == b"x"
 
 
 def test_a_large_body_is_kept_in_a_file_without_a_name_in_the_mailboxes_tmp(files: MemoryFiles) -> None:

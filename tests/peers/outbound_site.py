@@ -33,6 +33,7 @@ HOST = "here.test"
 ANN, BOB = f"ann@{HOST}", f"bob@{HOST}"
 _CONFIGURATION = """
 hostname = "mx.here.test"
+workers = {workers}
 whitelist = {{ hosts = ["here.test"], users = ["ann", "bob"], postmaster = "bob" }}
 relay = {{ networks = ["127.0.0.0/8"], resolver = "127.0.0.1:{resolver}", port = {port}, connect_time = "5 s" }}
 limits = {{ sessions_per_network = 1000, stop_time = "{stop_time}" }}
@@ -105,15 +106,20 @@ class Site:
     """A directory with a configuration, whose server is started again and again on the same port.
 
     @ivar servers: those started so far; the last one may run.
+    @ivar program: what is run as C{twistd}.
     """
 
     directory: Path
     world: World
     port: int = attrs.field(factory=free_port)
     servers: list[Server] = attrs.field(factory=list)
+    program: tuple[str, ...] = (str(TWISTD),)
 
-    def configure(self, give_up: str = "5 d", stop_time: str = "10 s", retry_first: str = "1 s") -> None:
+    def configure(
+        self, give_up: str = "5 d", stop_time: str = "10 s", retry_first: str = "1 s", workers: int = 1
+    ) -> None:
         text = _CONFIGURATION.format(
+            workers=workers,
             resolver=self.world.resolver,
             port=self.world.port,
             own_port=self.port,
@@ -140,7 +146,7 @@ class Site:
 
     def start(self, level: str = "info") -> Server:
         """A new server, which listens."""
-        command = [str(TWISTD), "-n", "--pidfile=", "mailagent", "--log-format", "json", "--log-level", level]
+        command = [*self.program, "-n", "--pidfile=", "mailagent", "--log-format", "json", "--log-level", level]
         server = Server(command, self.directory, self._environment())
         self.servers.append(server)
         server.wait_for("listening")
@@ -241,9 +247,11 @@ class Load:
     """Some sessions that hand in messages, and remember which were acknowledged.
 
     A message is handed in once: who was not answered does not try again.
+
+    @param hasty: so many of the sessions are for one message each: who was answered connects anew.
     """
 
-    def __init__(self, site: Site, messages: Iterable[Message], sessions: int = 8) -> None:
+    def __init__(self, site: Site, messages: Iterable[Message], sessions: int = 8, hasty: int = 0) -> None:
         self.acknowledged: list[Message] = []
         self.refused: list[tuple[Message, int]] = []
         self.unanswered: list[Message] = []
@@ -251,7 +259,9 @@ class Load:
         self._messages = iter(messages)
         self._changed = threading.Condition()
         self._up = threading.Event()
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(sessions)]
+        self._threads = [
+            threading.Thread(target=self._work, args=(number < hasty,), daemon=True) for number in range(sessions)
+        ]
         self._up.set()
         for thread in self._threads:
             thread.start()
@@ -267,7 +277,7 @@ class Load:
         with self._changed:
             return next(self._messages, None)
 
-    def _work(self) -> None:
+    def _work(self, hasty: bool) -> None:
         message = self._next()
         while message is not None:
             assert self._up.wait(LONG)
@@ -278,6 +288,8 @@ class Load:
                         current, message = message, None
                         self._hand_in(client, current)
                         message = self._next()
+                        if hasty:
+                            break
             except (OSError, smtplib.SMTPServerDisconnected):
                 message = message or self._next()
 
@@ -299,13 +311,14 @@ class Load:
             self._changed.notify_all()
 
     @property
-    def _ended(self) -> int:
+    def ended(self) -> int:
+        """How many have been answered, or will never be."""
         return len(self.acknowledged) + len(self.refused) + len(self.unanswered)
 
     def wait_for(self, count: int) -> None:
         """Return when so many have been answered, or will never be."""
         with self._changed:
-            assert self._changed.wait_for(lambda: self._ended >= count, LONG), self._ended
+            assert self._changed.wait_for(lambda: self.ended >= count, LONG), self.ended
 
     def join(self) -> None:
         for thread in self._threads:
@@ -315,7 +328,8 @@ class Load:
 
 def settled(server: Server) -> dict[str, str]:
     """What a server's log says of each numbered recipient that has come to its end."""
-    events = [json.loads(line) for line in server.output.splitlines() if _SETTLED.search(line)]
+    # Where it was killed, the last line need not be whole.
+    events = [json.loads(line) for line in server.lines if line.endswith("\n") and _SETTLED.search(line)]
     return {
         each["recipient"]: each["event"].removeprefix("recipient_")
         for each in events

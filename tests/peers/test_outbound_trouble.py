@@ -35,12 +35,17 @@ def handed_in(site: Site, *messages: Message) -> Load:
 
 def assert_all_delivered_once(site: Site, messages: list[Message]) -> None:
     """And nothing else."""
+    assert_delivered_once(site, messages)
+    assert not site.reports()
+
+
+def assert_delivered_once(site: Site, messages: list[Message]) -> None:
+    """And no other message; but there may be reports."""
     site.wait_until_empty()
     site.servers[-1].stop()
     site.world.end()
     assert copies(site.world.taken(), messages) == Counter(each for one in messages for each in one.recipients)
     assert set(site.states().values()) == {"delivered"}
-    assert not site.reports()
 
 
 @contextlib.contextmanager
@@ -119,6 +124,32 @@ def test_a_clock_that_is_set_back_makes_no_wait_longer(site: Site) -> None:
     server.wait_for_output('"event": "destination_held"', 2)
     assert all(event["seconds"] <= 60 for event in server.events("destination_held"))
     server.stop()
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "leaps",
+    # What came while it was ahead is found once it is set back, but not at once.
+    [(86400,), pytest.param((86400, 0, -86400, 3600) * 25, marks=pytest.mark.torture)],
+    ids=["ahead", "to and fro"],
+)
+def test_a_clock_that_leaps_under_load_with_two_processes_is_nobodys_trouble(
+    site: Site, leaps: tuple[int, ...]
+) -> None:
+    site.configure(workers=2)
+    site.set_clock(0)
+    server = site.start()
+    domains = ("good", "grey", "good", "slow")
+    messages = [Message.to(n, domains[n % len(domains)], with_bob=n % 3 == 0) for n in range(20 * (len(leaps) + 1))]
+    load = Load(site, messages, hasty=4)
+    for number, ahead in enumerate(leaps, 1):
+        load.wait_for(20 * number)
+        site.set_clock(ahead)
+    load.join()
+    assert len(load.acknowledged) == len(messages)
+    assert_delivered_once(site, messages)  # reports of delays are right: so it seemed
+    assert not server.events("worker_ended")
+    assert len(site.mailbox("bob")) == sum(each.with_bob for each in messages)
 
 
 def test_a_second_server_with_the_same_state_directory_refuses_in_one_line(site: Site) -> None:

@@ -132,6 +132,7 @@ class Site:
         answer = all_told(reply)(attempt)
         assert isinstance(answer, Attempted)
         done.callback(answer)
+        self.clock.advance(0)
 
     def states(self) -> list[str]:
         return self.database.rows("SELECT state FROM recipients ORDER BY id")

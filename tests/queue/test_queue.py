@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import event
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from mailagent.database.reader import Reader
@@ -36,6 +37,21 @@ def woken() -> list[str]:
 @pytest.fixture
 def queue(database: Database, store: Store, woken: list[str]) -> Queue:
     return Queue(database.writer, store, lambda: NOW, Caller(), lambda: woken.append("woken"))
+
+
+def test_small_content_is_taken_without_a_thread(
+    queue: Queue, database: Database, store: Store, woken: list[str]
+) -> None:
+    own = attrs.evolve(message("m2", "a@x.example"), body=b"its own\n")
+    assert SynchronousTestCase().successResultOf(queue.take([message("m1", "a@x.example"), own], b"body\n")) is None
+    assert woken == ["woken"]
+    assert database.rows("SELECT id, body FROM messages ORDER BY id") == [("m1", b"body\n"), ("m2", b"its own\n")]
+
+
+def test_what_keeps_small_content_out_is_told(queue: Queue, database: Database, woken: list[str]) -> None:
+    database.execute("DROP TABLE recipients")
+    SynchronousTestCase().failureResultOf(queue.take([message("m1", "a@x.example")], b"body\n"), StorageFailed)
+    assert not woken
 
 
 def read_all(database: Database, store: Store, id_: str) -> bytes:

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from mailagent.envelope.address import Address
+from mailagent.envelope.outcome import Outcome
+from mailagent.interfaces import Attempted
 from mailagent.queue import reporter
 from mailagent.queue.items import QueuedItem
 from mailagent.queue.lanes import FIRST
@@ -14,7 +17,7 @@ from mailagent.queue.scheduler import ADOPT, CLAIMED, HEARTBEAT, POLL, SOME, SWE
 from mailagent.queue.store import Store
 from tests.database.support import Database
 from tests.queue.site import Site, all_told, running
-from tests.queue.support import LATER, NEVER, STORED, message
+from tests.queue.support import HOP, LATER, NEVER, STORED, message
 
 HOUR, DAY = 3600.0, 86400.0
 
@@ -88,6 +91,34 @@ def test_what_arrives_lets_more_follow(site: Site) -> None:
     assert seen == [4, 8, 16, 20, 20]
 
 
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many items each claim gives from now on."""
+    claims: list[int] = []
+    claim = Store.claim
+
+    def counting(self: Store, *given: Any) -> list[QueuedItem]:
+        found = claim(self, *given)
+        claims.append(len(found))
+        return found
+
+    monkeypatch.setattr(Store, "claim", counting)
+    return claims
+
+
+def test_what_ends_together_makes_room_for_one_claim(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.courier.otherwise = site.left_open
+    site.enqueue(*(message(f"m{number}", "bob@there.example") for number in range(50)))
+    site.scheduler.wake()
+    for _ in range(4):
+        site.close()
+    claims = counted(monkeypatch)
+    for _ in range(3):
+        _, done = site.open.pop(0)
+        done.callback(Attempted((Outcome(Address("bob", "there.example"), STORED, HOP),)))
+    site.clock.advance(0)
+    assert claims == [3]
+
+
 def test_no_more_are_on_their_way_than_the_settings_say(database: Database) -> None:
     with running(database, deliveries=3) as site:
         site.courier.otherwise = site.left_open
@@ -99,15 +130,7 @@ def test_no_more_are_on_their_way_than_the_settings_say(database: Database) -> N
 
 
 def test_a_claim_takes_no_more_than_the_rest_can_wait_for(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    claims: list[int] = []
-    claim = Store.claim
-
-    def counted(self: Store, *given: Any, **named: Any) -> list[QueuedItem]:
-        found = claim(self, *given, **named)
-        claims.append(len(found))
-        return found
-
-    monkeypatch.setattr(Store, "claim", counted)
+    claims = counted(monkeypatch)
     with running(database) as site:
         site.enqueue(*(message(f"m{number}", f"bob@there{number}.example") for number in range(CLAIMED + 10)))
         site.scheduler.wake()
@@ -243,6 +266,7 @@ def test_a_bounce_that_bounces_goes_to_the_postmaster_once(site: Site) -> None:
     site.courier.otherwise = all_told(NEVER)
     site.enqueue(message("m1", "bob@there.example"))
     site.scheduler.wake()
+    site.clock.advance(0)
     assert [to for _, to in site.reports()] == ["ann@example.org", "postmaster@mx.example.org"]
     assert site.states() == ["failed"] * 3
 
@@ -368,7 +392,7 @@ def test_after_an_hour_without_a_database_all_goes_on(site: Site) -> None:
     assert len(site.courier.attempts) == 3
     assert len(site.reports()) == 1
     verbs = [event["verb"] for event in site.logged("queue_trouble")]
-    assert sorted(verbs) == sorted(event["verb"] for event in site.logged("queue_recovered")) == ["read", "written"]
+    assert sorted(verbs) == sorted(event["verb"] for event in site.logged("queue_recovered")) == ["written"]
 
 
 def test_a_stop_while_the_database_is_away_ends_in_time(site: Site) -> None:

@@ -12,6 +12,8 @@ from mailagent.envelope.queued import QueuedMessage
 from mailagent.interfaces import StorageFailed
 from mailagent.queue.items import DELIVERED, EXPIRED, FAILED, QUEUED, Settlement
 from mailagent.queue.store import Store
+from mailagent.queue.store_insert import New
+from mailagent.queue.store_settle import Settled
 from tests.database.support import Database
 from tests.queue.support import ANN, LATER, NEVER, NOW, STORED, all_as, deferred, message, names, outcome
 
@@ -171,3 +173,48 @@ def test_what_is_published_is_never_discarded(database: Database, store: Store) 
     database.write(store.insert, [message("m1", "a@x.example")], None, NOW, 1)
     database.write(store.discard, ["m1"])
     assert database.read(store.read_piece, "m1", 0) == b"one"
+
+
+def test_several_items_are_settled_by_as_many_statements_as_one(database: Database, store: Store) -> None:
+    for number in range(4):
+        database.write(store.insert, [message(f"m{number}", "a@x.example")], b"", NOW)
+    items = database.write(store.claim, NOW, 10, window=10)
+    settled = [Settled(item, all_as(item, STORED), [], NOW, 0.0) for item in items]
+    with database.statements() as one:
+        assert database.write(store.settle_many, settled[:1]) == [True]
+    with database.statements() as three:
+        assert database.write(store.settle_many, settled[1:]) == [True] * 3
+    assert len(three) == len(one)
+    assert database.rows("SELECT state FROM recipients") == ["delivered"] * 4
+    assert database.rows("SELECT count(*) FROM messages WHERE finished IS NULL") == [0]
+
+
+def test_one_item_whose_lease_is_lost_keeps_no_other_from_being_settled(database: Database, store: Store) -> None:
+    for number in range(3):
+        database.write(store.insert, [message(f"m{number}", "a@x.example")], b"", NOW)
+    items = database.write(store.claim, NOW, 10, window=10)
+    database.execute("UPDATE recipients SET lease_token = 'other' WHERE message_id = 'm1'")
+    settled = [Settled(item, all_as(item, STORED), [], NOW, 0.0) for item in items]
+    assert database.write(store.settle_many, settled) == [True, False, True]
+    assert database.rows("SELECT state FROM recipients ORDER BY id") == ["delivered", "queued", "delivered"]
+
+
+def test_an_item_is_settled_once(database: Database, store: Store) -> None:
+    database.write(store.insert, [message("m1", "a@x.example")], b"", NOW)
+    [item] = database.write(store.claim, NOW, 10)
+    settled = Settled(item, all_as(item, STORED), [], NOW, 0.0)
+    assert database.write(store.settle_many, [settled, settled]) == [True, False]
+    assert database.rows("SELECT count(*) FROM attempts") == [1]
+
+
+def test_several_contents_are_inserted_by_as_many_statements_as_one(database: Database, store: Store) -> None:
+    new = [New([message(f"m{number}", "a@x.example")], b"%d" % number, NOW - number) for number in range(4)]
+    with database.statements() as one:
+        database.write(store.insert_many, new[:1])
+    with database.statements() as three:
+        database.write(store.insert_many, new[1:])
+    assert len(three) == len(one)
+    assert database.rows("SELECT id, body, created FROM messages ORDER BY id") == [
+        (f"m{number}", b"%d" % number, NOW - number) for number in range(4)
+    ]
+    assert database.rows("SELECT ready FROM destinations") == [NOW - 3]

@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 import pytest
+from twisted.internet.defer import Deferred, execute
 from zope.interface import implementer
 
 from mailagent.config import Limits
@@ -44,6 +45,9 @@ class ListQueue:
         if self.trouble is not None:
             raise self.trouble
         self.taken += [(message, b"".join(content())) for message in messages]
+
+    def take(self, messages: Sequence[QueuedMessage], content: bytes) -> Deferred[None]:
+        return execute(self.enqueue, messages, lambda: iter([content]))
 
 
 class Site:

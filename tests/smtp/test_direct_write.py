@@ -1,4 +1,4 @@
-"""Replies go to the socket at once where that is possible, and in order where it is not."""
+"""What is written goes to the socket at once where that is possible, and in order where it is not."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
 from twisted.internet.tcp import Connection
 from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
 
+from mailagent.smtp.client_channel import ClientChannel
 from mailagent.smtp.direct_write import write_now
 from tests.memory_server import STRANGER, MemoryServer
 
@@ -135,3 +139,40 @@ def test_no_reply_overtakes_one_that_waits(ends: tuple[Transport, socket.socket]
     session.dataReceived(b"VRFY <a@b.example>\r\nRSET\r\n")
     replies = read(theirs, transport).lstrip(b"x").replace(b"x" * (filled - room), b"")
     assert [line[:3] for line in replies.splitlines() if line][-3:] == [b"250", b"252", b"250"]
+
+
+def client(transport: Transport) -> ClientChannel:
+    """A channel that a server has greeted."""
+    channel = ClientChannel(Clock(), 10.0)
+    channel.makeConnection(transport)
+    channel.dataReceived(b"220 mx.example.org\r\n")
+    SynchronousTestCase().successResultOf(Deferred.fromCoroutine(channel.greeting()))
+    return channel
+
+
+def test_commands_and_content_do_not_wait_for_the_reactor(ends: tuple[Transport, socket.socket]) -> None:
+    transport, theirs = ends
+    channel = client(transport)
+    allowed = Deferred.fromCoroutine(channel.command("DATA", 1.0, (3,)))
+    channel.dataReceived(b"354 go on\r\n")
+    SynchronousTestCase().successResultOf(allowed)
+    SynchronousTestCase().successResultOf(Deferred.fromCoroutine(channel.write(b"content\r\n", 1.0)))
+    channel.write_end(b".\r\n")
+    assert theirs.recv(1000) == b"DATA\r\ncontent\r\n.\r\n"
+    assert not transport.reactor.writers  # type: ignore[attr-defined]
+
+
+def test_content_beyond_what_the_socket_takes_is_waited_for_and_not_overtaken(
+    ends: tuple[Transport, socket.socket],
+) -> None:
+    transport, theirs = ends
+    channel = client(transport)
+    content = b"x" * 4_000_000
+    written = Deferred.fromCoroutine(channel.write(content, 1.0))
+    SynchronousTestCase().assertNoResult(written)
+    room = len(theirs.recv(100_000))  # now the socket would take what comes next
+    channel.write_end(b".\r\n")
+    assert read(theirs, transport) == content[room:] + b".\r\n"
+    SynchronousTestCase().successResultOf(written)
+    channel.send("QUIT")
+    assert theirs.recv(1000) == b"QUIT\r\n"

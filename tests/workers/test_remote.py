@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 
 from mailagent.interfaces import StorageFailed, StorageFull
 from mailagent.policy.login_limits import ACCOUNT_LIMITED, LoginLimits
@@ -76,10 +77,30 @@ def test_the_queues_trouble_is_the_workers(world: World, trouble: Exception) -> 
     assert world.server.budget.used == 0
 
 
+def test_small_content_reaches_the_queue_without_a_thread(world: World) -> None:
+    result(world.remote.take([message()], b"x"))
+    assert world.queue.messages == [(message(), b"x")]
+    assert world.owner._coming == {}
+
+
+@pytest.mark.parametrize("trouble", [StorageFull("no room"), StorageFailed("away")])
+def test_the_queues_trouble_with_small_content_is_the_workers(world: World, trouble: Exception) -> None:
+    world.queue.trouble = trouble
+    failed = world.remote.take([message()], b"x")
+    assert str(SynchronousTestCase().failureResultOf(failed, type(trouble)).value) == str(trouble)
+
+
 def test_the_owner_gone_is_a_storage_that_failed(world: World) -> None:
+    waiting = Channel({"enqueue": lambda *_, **__: Deferred()})
+    asking = Channel({})
+    line = Line(asking, waiting)
+    taken = RemoteQueue(asking, NowReactor()).take([message()], b"x")
+    line.cut()
     world.line.cut()
     with pytest.raises(StorageFailed):
         world.remote.enqueue([message()], lambda: iter([b"x"]))
+    for failed in (taken, world.remote.take([message()], b"x")):
+        SynchronousTestCase().failureResultOf(failed, StorageFailed)
 
 
 def test_content_that_cannot_be_read_is_forgotten_by_the_owner(world: World) -> None:
