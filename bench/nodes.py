@@ -18,11 +18,11 @@ from pathlib import Path
 from statistics import median
 
 import attrs
-from tests.postgres import running
 
 from bench.load import Load, send
 from bench.processes import Sink, await_port, cpu_seconds
 from tests.peers.server import TWISTD, Server, free_port
+from tests.postgres import running
 
 _SESSIONS = 20
 #: As where mail matters.
