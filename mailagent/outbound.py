@@ -115,7 +115,7 @@ class Outbound:
             migrate(engine)
             node = node_id(self._state, os.urandom(16))
         except ValueError as error:
-            raise StorageFailed(f"queue: {error}") from None
+            raise StorageFailed(f"queue.url: {error}") from None
         store, writer = Store(node, self.config.hostname), Writer(engine, self._reactor)
         readers = for_reading(url)
         reader = Reader(readers, self._in_pool("readers"))

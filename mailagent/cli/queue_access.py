@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from mailagent.cli.options import configuration
 from mailagent.config import Config
-from mailagent.database.engine import BUSY, database_url, for_reading, for_writing
+from mailagent.database.engine import BUSY, database_url, for_reading, for_writing, shown
 from mailagent.database.migration import check
 from mailagent.database.trouble import trouble
 from mailagent.interfaces import StorageFailed, StorageFull
@@ -61,5 +61,4 @@ class Access:
                 finally:
                     engine.dispose()
         except (StorageFailed, StorageFull) as error:
-            name = self._url.database if self._url.host is None else self._url.render_as_string(hide_password=True)
-            raise click.ClickException(f"{name}: {error}") from None
+            raise click.ClickException(f"{shown(self._url)}: {error}") from None

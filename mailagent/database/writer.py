@@ -6,7 +6,7 @@ own, and fails alone. So a job may run twice, and does nothing but use its conne
 anybody hear of its result.
 
 Jobs of one kind that wait together can be done as one (L{Shared}), where the first of them would have been: many rows
-by one statement cost little more than one row.
+by one statement cost little more than one row. Those that take what no other node has in hand come last (L{Last}).
 
 If no transaction can begin at all (another process holds the database, or it is away), all that waits fails. What
 another node's transaction stood in the way of, and what a connection that broke ahead of the commit has undone, is run
@@ -51,6 +51,17 @@ class Shared(Generic[_Thing, _T]):
 
     def __call__(self, connection: sa.Connection) -> _T:
         return self.work(connection, [self.thing])[0]
+
+
+@attrs.frozen
+class Last(Generic[_T]):
+    """A job that passes over what other nodes have locked, and waits for none: done once all others of its transaction
+    have waited for what they wanted, so that it keeps nothing from those nodes meanwhile."""
+
+    work: Callable[[sa.Connection], _T]
+
+    def __call__(self, connection: sa.Connection) -> _T:
+        return self.work(connection)
 
 
 @attrs.define(eq=False)
@@ -207,7 +218,7 @@ class Writer:
 def _done(connection: sa.Connection, entries: Sequence[_Entry]) -> dict[_Entry, Any]:
     """What each job has returned."""
     kinds: dict[object, list[_Entry]] = {}
-    for entry in entries:
+    for entry in sorted(entries, key=lambda entry: isinstance(entry.job, Last)):
         kinds.setdefault(entry.job.work if isinstance(entry.job, Shared) else entry, []).append(entry)
     results: dict[_Entry, Any] = {}
     for alike in kinds.values():

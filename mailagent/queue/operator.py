@@ -163,7 +163,7 @@ def _write(connection: sa.Connection, name: str, rows: Sequence[sa.RowMapping], 
             hold_destination(connection, destination, 0.0, RETRY)
     restore(connection, names)
     if name == "drop":
-        retire(connection, list({row["message_id"] for row in rows}), now)
+        retire(connection, {row["message_id"] for row in rows}, now)
 
 
 def _leased(

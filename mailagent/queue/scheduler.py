@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailagent.config.outbound import QueueSettings
+from mailagent.database.writer import Last
 from mailagent.interfaces import ICourier, StorageFailed, StorageFull
 from mailagent.queue.access import FIRST_PAUSE, LONGEST_PAUSE, Access, Run
 from mailagent.queue.attempts import Attempts
@@ -191,7 +192,8 @@ class Scheduler:
         while not self._stopping and (room := self._settings().deliveries - len(self._in_hand)) > 0:
             now = self._seconds()
             windows, full = self._lanes.windows(), self._lanes.full()
-            items, ready = await self._writing.once(partial(self._claim, now, min(room, CLAIMED), windows, full))
+            claim = partial(self._claim, now, min(room, CLAIMED), windows, full)
+            items, ready = await self._writing.once(Last(claim))
             for item in items:
                 self._take(item)
             if ready is None or ready > now:
@@ -271,7 +273,7 @@ class Scheduler:
 
     async def _sweep(self) -> None:
         """End or tell of what has waited too long, then remove what is not needed any more."""
-        await self._writing.once(self._recall)
+        await self._writing.once(Last(self._recall))
         before: set[int] = set()
         while not self._stopping:
             settings = self._settings()
@@ -293,7 +295,7 @@ class Scheduler:
         sweep = partial(self._store.sweep, now=self._seconds(), keep=self._settings().keep, limit=SOME)
         removed = SOME
         while removed and not self._stopping:
-            removed = await self._writing.once(sweep)
+            removed = await self._writing.once(Last(sweep))
 
 
 def _shadow(done: Deferred[None]) -> Deferred[None]:

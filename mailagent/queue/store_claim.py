@@ -17,6 +17,7 @@ import attrs
 import sqlalchemy as sa
 from twisted.logger import Logger
 
+from mailagent.database.ending import end_now
 from mailagent.database.schema import destinations, messages, recipients
 from mailagent.log import ERROR, RECIPIENT_QUARANTINED
 from mailagent.queue.items import QUARANTINED, QUEUED, QueuedItem, QueuedRecipient, StoredMessage
@@ -88,6 +89,7 @@ class Claimer:
     ) -> list[QueuedItem]:
         """Lease what is due. See L{mailagent.queue.store.Store.claim}."""
         rows: list[sa.RowMapping] = []
+        end_now(connection)
         ready = self._ready(connection, now, room, busy)
         for name in ready:
             if room <= 0:

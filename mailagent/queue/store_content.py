@@ -29,8 +29,10 @@ def read_piece(connection: sa.Connection, message_id: str, number: int) -> bytes
 def sweep(connection: sa.Connection, now: float, keep: float, limit: int) -> int:
     """See L{mailagent.queue.store.Store.sweep}."""
     old = sa.select(messages.c.id).where(messages.c.finished <= now - keep).order_by(messages.c.finished).limit(limit)
-    removed = connection.execute(sa.delete(messages).where(messages.c.id.in_(old))).rowcount
+    ended = connection.scalars(old.with_for_update(skip_locked=True)).all()
+    removed = connection.execute(sa.delete(messages).where(messages.c.id.in_(ended))).rowcount if ended else 0
     orphans = sa.select(staged.c.message_id).where(staged.c.created < database_now() - ORPHANED).limit(limit)
+    orphans = orphans.with_for_update(skip_locked=True)
     ids = connection.scalars(orphans).all()
     discard(connection, ids)
     return removed + len(ids) + sweep_idle(connection, now, limit)

@@ -1,18 +1,21 @@
 """C{destinations.ready}, kept right: the later of C{held_until} and the earliest C{due} of what waits there.
 
 It is what finds work without a look at what is not due: a destination that is held costs nothing, however much waits
-for it. Whoever adds what waits L{offer}s; whoever takes some away has it L{recompute}d, by one seek of an index.
+for it. Whoever adds what waits L{offer}s; whoever takes some away has it L{recompute}d, by one seek of an index. That
+is done at the transaction's end (L{mailagent.database.ending}): many nodes want the same few rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
+import attrs
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from mailagent.database.ending import at_end, end_now
 from mailagent.database.schema import WAITS, destinations, recipients
 from mailagent.queue.store_rows import is_text
 
@@ -20,6 +23,8 @@ from mailagent.queue.store_rows import is_text
 RETRY = "retry"
 #: The condition of L{WAITS}, as an expression.
 WAITING = sa.text(WAITS)
+#: Where there is no hold.
+_FREE = {"held_until": 0.0, "reason": ""}
 
 _EARLIEST = (
     sa.select(recipients.c.due)
@@ -35,10 +40,22 @@ def _later(one: Any, other: Any) -> sa.ColumnElement[float]:
     return sa.case((one < other, other), else_=one)
 
 
+#: Destinations are locked in one order: Python's, that of the characters' numbers.
+_LOCK = (
+    sa.select(destinations.c.name)
+    .where(destinations.c.name.in_(sa.bindparam("names", expanding=True)))
+    .order_by(sa.collate(destinations.c.name, "C"))
+    .with_for_update()
+)
 _RECOMPUTE = (
     sa.update(destinations)
     .where(destinations.c.name.in_(sa.bindparam("names", expanding=True)))
     .values(ready=_later(_EARLIEST, destinations.c.held_until))
+)
+_HOLD = (
+    sa.update(destinations)
+    .where(destinations.c.name == sa.bindparam("held"))
+    .values(held_until=sa.bindparam("until"), reason=sa.bindparam("why"))
 )
 _NEXT = (
     sa.select(destinations.c.ready)
@@ -62,24 +79,48 @@ def _offer(dialect: str) -> sa.Insert:
     return statement
 
 
+@attrs.define
+class _Changes:
+    """What becomes of destinations in a transaction: written at its end, when all that waits there is known."""
+
+    turn: ClassVar[int] = 1
+    due: dict[str, float] = attrs.field(factory=dict)  # something new waits, from then
+    held: dict[str, tuple[float, str]] = attrs.field(factory=dict)
+    missing: set[str] = attrs.field(factory=set)  # they may have been swept away
+    changed: set[str] = attrs.field(factory=set)  # to be computed
+
+    def write(self, connection: sa.Connection) -> None:
+        """Write it all down. Each destination is locked before anything is computed of it, in the order of the names:
+        a statement sees what was committed when it began, not when it had its turn."""
+        dialect = connection.dialect.name
+        computed = self.changed | self.held.keys() | self.missing
+        if self.due or self.held or self.missing:
+            rows = [{"name": name, "ready": self.due.get(name), **_FREE} for name in sorted(computed | self.due.keys())]
+            connection.execute(_offer(dialect), rows)
+        elif dialect == "postgresql":
+            connection.execute(_LOCK, {"names": sorted(computed)})
+        if self.held:
+            held = [{"held": name, "until": until, "why": why} for name, (until, why) in self.held.items()]
+            connection.execute(_HOLD, held)
+        if computed:
+            connection.execute(_RECOMPUTE, {"names": sorted(computed)})
+
+
 def offer(connection: sa.Connection, due: Mapping[str, float]) -> None:
     """Something waits at each of these destinations now, from the moment given."""
-    rows = [{"name": name, "ready": due[name], "held_until": 0.0, "reason": ""} for name in sorted(due)]
-    connection.execute(_offer(connection.dialect.name), rows)
+    offered = at_end(connection, _Changes).due
+    for name, moment in due.items():
+        offered[name] = min(moment, offered.get(name, moment))
 
 
 def recompute(connection: sa.Connection, names: Collection[str]) -> None:
     """What waits at these destinations has become less, or is held until another moment."""
-    if names:
-        connection.execute(_RECOMPUTE, {"names": _readable(names)})
+    at_end(connection, _Changes).changed |= _readable(names)
 
 
 def restore(connection: sa.Connection, names: Collection[str]) -> None:
     """Something waits again at these destinations, which may have been swept away meanwhile."""
-    if readable := _readable(names):
-        rows = [{"name": name, "held_until": 0.0, "reason": ""} for name in readable]
-        connection.execute(_insert(connection.dialect.name).on_conflict_do_nothing(), rows)
-        recompute(connection, readable)
+    at_end(connection, _Changes).missing |= _readable(names)
 
 
 def forget(connection: sa.Connection, name: str | bytes) -> None:
@@ -89,28 +130,27 @@ def forget(connection: sa.Connection, name: str | bytes) -> None:
     connection.execute(sa.delete(destinations).where(destinations.c.name.in_([sa.literal(octets), spelt])))
 
 
-def _readable(names: Collection[str]) -> list[str]:
-    """Each once, in order; without those of damaged rows, where nothing can be looked for."""
-    return sorted(set(filter(is_text, names)))
+def _readable(names: Collection[str]) -> set[str]:
+    """Without those of damaged rows, where nothing can be looked for."""
+    return set(filter(is_text, names))
 
 
 def hold(connection: sa.Connection, name: str, until: float, reason: str) -> None:
     """Nothing is claimed there before C{until}, in seconds since the epoch; 0 ends a hold."""
-    insert = _insert(connection.dialect.name)
-    changes = {"held_until": insert.excluded.held_until, "reason": insert.excluded.reason}
-    statement = insert.on_conflict_do_update(index_elements=["name"], set_=changes)
-    connection.execute(statement, {"name": name, "held_until": until, "reason": reason})
-    recompute(connection, [name])
+    at_end(connection, _Changes).held[name] = until, reason
 
 
 def next_ready(connection: sa.Connection, busy: Collection[str] = ()) -> float | None:
     """When there will be something to claim, at any destination that is not C{busy}; C{None}, if nothing waits."""
+    end_now(connection)
     return connection.scalar(_NEXT, {"busy": list(busy)})
 
 
 def recall(connection: sa.Connection, now: float, latest: float) -> None:
     """Where nothing is ready until after C{latest}, what waits is due C{now}, and nothing is held that long."""
-    names = connection.scalars(sa.select(destinations.c.name).where(destinations.c.ready > latest)).all()
+    end_now(connection)
+    far = sa.select(destinations.c.name).where(destinations.c.ready > latest).with_for_update(skip_locked=True)
+    names = connection.scalars(far).all()
     for name in names:
         late = sa.and_(recipients.c.destination == name, recipients.c.due > latest, WAITING)
         connection.execute(sa.update(recipients).where(late).values(due=now))
@@ -121,5 +161,7 @@ def recall(connection: sa.Connection, now: float, latest: float) -> None:
 
 def sweep_idle(connection: sa.Connection, now: float, limit: int) -> int:
     """Forget destinations where nothing waits and that are not held."""
+    end_now(connection)
     idle = sa.select(destinations.c.name).where(destinations.c.ready.is_(None), destinations.c.held_until <= now)
-    return connection.execute(sa.delete(destinations).where(destinations.c.name.in_(idle.limit(limit)))).rowcount
+    names = connection.scalars(idle.limit(limit).with_for_update(skip_locked=True)).all()
+    return connection.execute(sa.delete(destinations).where(destinations.c.name.in_(names))).rowcount if names else 0

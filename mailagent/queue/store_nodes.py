@@ -28,6 +28,7 @@ def beat(connection: sa.Connection, node: str) -> None:
 def adopt(connection: sa.Connection, node: str, seconds: float) -> int:
     """Free the leases of other nodes that have not lived for so long; returns how many recipients that were."""
     dead = sa.select(nodes.c.id).where(nodes.c.id != node, nodes.c.heartbeat < database_now() - seconds)
+    dead = dead.with_for_update(skip_locked=True)  # another node may be at it
     gone = connection.scalars(dead).all()
     return _free(connection, recipients.c.lease_node.in_(gone)) if gone else 0
 

@@ -6,11 +6,13 @@ What is done for several at once takes as many statements as for one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import ClassVar
 
 import attrs
 import sqlalchemy as sa
 
+from mailagent.database.ending import at_end
 from mailagent.database.schema import attempts, chunks, messages, recipients
 from mailagent.envelope.queued import QueuedMessage
 from mailagent.envelope.reply import Reply
@@ -36,6 +38,12 @@ _HELD_BY = (
     .with_for_update()
 )
 _HISTORY = sa.insert(attempts)
+_LOCK = (
+    sa.select(messages.c.id)
+    .where(messages.c.id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(messages.c.id)
+    .with_for_update(key_share=True)
+)
 _UNFINISHED = sa.exists().where(recipients.c.message_id == messages.c.id, recipients.c.state.in_(UNFINISHED))
 _RETIRE = (
     sa.update(messages)
@@ -116,7 +124,7 @@ def _write(connection: sa.Connection, many: Sequence[Settled]) -> None:
     if due:
         offer(connection, due)
     if ended:
-        retire(connection, list(ended), max(ended.values()))
+        at_end(connection, _Ended).at.update(ended)
 
 
 def release(connection: sa.Connection, item: QueuedItem, due: float | None) -> bool:
@@ -132,11 +140,25 @@ def release(connection: sa.Connection, item: QueuedItem, due: float | None) -> b
     return True
 
 
-def retire(connection: sa.Connection, message_ids: Sequence[str], now: float) -> None:
+@attrs.define
+class _Ended:
+    """Messages of which recipients came to their end in a transaction, and when."""
+
+    turn: ClassVar[int] = 0
+    at: dict[str, float] = attrs.field(factory=dict)
+
+    def write(self, connection: sa.Connection) -> None:
+        """Drop the content of those whose last recipient it was."""
+        if connection.dialect.name == "postgresql":  # else two nodes that end the last two would miss each other
+            connection.execute(_LOCK, {"ids": list(self.at)})
+        ended = connection.execute(_RETIRE, {"ids": list(self.at), "now": max(self.at.values())}).all()
+        if large := [row.id for row in ended if row.chunks]:
+            connection.execute(_DROP, {"ids": large})
+
+
+def retire(connection: sa.Connection, message_ids: Collection[str], now: float) -> None:
     """Drop the content of those messages of which no recipient needs it any more; their history stays for a while."""
-    ended = connection.execute(_RETIRE, {"ids": message_ids, "now": now}).all()
-    if large := [row.id for row in ended if row.chunks]:
-        connection.execute(_DROP, {"ids": large})
+    at_end(connection, _Ended).at.update(dict.fromkeys(message_ids, now))
 
 
 def _due(settlement: Settlement) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,11 @@ from mailagent.database.engine import database_url, for_reading, for_writing
 from mailagent.database.migration import WrongVersion, check, migrate
 from mailagent.database.schema import VERSION, metadata
 from tests.database.support import Database
+from tests.postgres import Postgres
 
 
-def test_the_migrations_make_the_tables_that_the_schema_names(tmp_path: Path) -> None:
-    with Database(tmp_path) as database, database.reading.begin() as connection:
+def test_the_migrations_make_the_tables_that_the_schema_names(database: Database) -> None:
+    with database.reading.begin() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
@@ -38,21 +40,33 @@ def test_the_newest_migration_is_the_version(tmp_path: Path) -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [VERSION]
 
 
-def test_a_second_migration_changes_nothing(tmp_path: Path) -> None:
-    with Database(tmp_path) as database:
-        database.execute("INSERT INTO staged VALUES ('m', 0)")
+def test_a_second_migration_changes_nothing(database: Database) -> None:
+    database.execute("INSERT INTO staged VALUES ('m', 0)")
+    migrate(database.engine)
+    assert database.rows("SELECT message_id FROM staged") == ["m"]
+    database.read(check)
+
+
+def test_a_database_of_a_newer_version_is_left_alone(database: Database) -> None:
+    database.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(WrongVersion, match="newer"):
         migrate(database.engine)
-        assert database.rows("SELECT message_id FROM staged") == ["m"]
+    with pytest.raises(WrongVersion, match="newer"):
         database.read(check)
+    database.execute(f"UPDATE alembic_version SET version_num = '{VERSION}'")
 
 
-def test_a_database_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
-    with Database(tmp_path) as database:
-        database.execute("UPDATE alembic_version SET version_num = '9999'")
-        with pytest.raises(WrongVersion, match="newer"):
-            migrate(database.engine)
-        with pytest.raises(WrongVersion, match="newer"):
-            database.read(check)
+@pytest.mark.requires("initdb")
+def test_of_nodes_that_start_at_once_one_migrates(postgres: Postgres) -> None:
+    name = postgres.database()
+    engines = [for_writing(postgres.url(name)) for _ in range(3)]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(migrate, engines))
+    for engine in engines:
+        with engine.begin() as connection:
+            check(connection)
+        engine.dispose()
+    postgres.drop(name)
 
 
 def test_a_database_that_was_never_migrated_is_said_to_be_so(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Event
@@ -16,8 +17,10 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailagent.database.engine import database_url, for_writing
-from mailagent.database.writer import TOGETHER, Shared, Writer
+from mailagent.database.trouble import Conflict
+from mailagent.database.writer import TOGETHER, Last, Shared, Writer
 from mailagent.interfaces import StorageFailed, StorageFull
+from tests.database.kinds import only_postgresql
 from tests.database.support import Caller, Database
 
 #: Seconds after which a thread that does not come is a failure.
@@ -311,3 +314,35 @@ def test_a_connection_that_cannot_be_given_back_ends_no_thread(
     assert writer.call(note("c")) == "c"
     assert results(writer, first, writer.run(note("b"))) == ["a", "b"]
     assert noted(engine) == ["a", "b", "c"]
+
+
+def test_jobs_that_come_last_do_so_whatever_their_place_was(writer: Writer) -> None:
+    held, order = Held(writer), list[str]()
+    for job in (Last(lambda _: order.append("last")), lambda _: order.append("a"), lambda _: order.append("b")):
+        writer.run(job)
+    held.let_go()
+    writer.stop()
+    assert order == ["a", "b", "last"]
+
+
+@only_postgresql
+@pytest.mark.parametrize("code", ["40001", "40P01"])
+def test_what_another_transaction_undid_is_done_again(database: Database, code: str) -> None:
+    writer, tries = Writer(database.engine, Caller()), Counter[str]()
+    writer.start()
+
+    def undone(connection: sa.Connection, at: int) -> int:
+        tries["undone"] += 1
+        connection.exec_driver_sql("INSERT INTO staged VALUES ('m', 0)")
+        if tries["undone"] < at:
+            connection.exec_driver_sql(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{code}'; END $$")
+        return tries["undone"]
+
+    assert writer.call(lambda connection: undone(connection, 3)) == 3
+    assert database.rows("SELECT count(*) FROM staged") == [1]
+    database.execute("DELETE FROM staged")
+    with pytest.raises(Conflict):
+        writer.call(lambda connection: undone(connection, 99))
+    assert tries["undone"] < 20
+    assert database.rows("SELECT count(*) FROM staged") == [0]
+    writer.stop()

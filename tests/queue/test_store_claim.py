@@ -12,7 +12,7 @@ import pytest
 from mailagent.log import RECIPIENT_QUARANTINED
 from mailagent.queue.store import Store
 from mailagent.queue.store_claim import MOST_RECIPIENTS, Claimer
-from tests.database.kinds import only_sqlite
+from tests.database.kinds import only_postgresql, only_sqlite
 from tests.database.support import Database
 from tests.maildir.support import Events
 from tests.queue.support import NOW, STORED, all_as, deferred, message, names
@@ -298,3 +298,22 @@ def test_as_much_is_done_for_a_long_queue_as_for_a_short_one(database: Database,
 
     few = steps(50)
     assert steps(3000) <= few * 1.1
+
+
+@only_postgresql
+def test_postgresql_finds_work_by_the_indexes_of_what_waits(database: Database, store: Store) -> None:
+    """With some thousands that are due, as many that are not, and as many that have ended."""
+    for index in range(20):
+        fill(database, store, 300, f"x{index}.example", NOW - 1, f"m{index}.")
+    database.execute("UPDATE recipients SET state = 'delivered' WHERE mod(id, 3) = 0")
+    database.execute(f"UPDATE recipients SET due = {NOW + DAY} WHERE mod(id, 3) = 1")
+    database.execute("ANALYZE")
+    statements = [each for each in cycle(database, store) if "FOR UPDATE" in each[0] or "SELECT recipients" in each[0]]
+    plans = []
+    for statement, parameters in statements:
+        with database.engine.begin() as connection:
+            found = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars()
+            plans += [line for line in found if "Scan" in line and (" on recipients" in line or " on messages" in line)]
+    assert [line for line in plans if "Seq Scan" in line] == []
+    assert any("recipients_due" in line for line in plans)
+    assert any("recipients_overdue" in line for line in plans)
