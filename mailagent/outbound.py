@@ -22,6 +22,7 @@ from zope.interface import implementer
 
 from mailagent.config import Config
 from mailagent.config.values import server_parts
+from mailagent.database.bell import Bell
 from mailagent.database.engine import database_url, for_reading, for_writing
 from mailagent.database.migration import migrate
 from mailagent.database.reader import Reader
@@ -51,6 +52,7 @@ class _Running:
     writer: Writer
     scheduler: Scheduler
     readers: sa.Engine
+    bell: Bell | None
 
 
 @implementer(IQueue)
@@ -113,6 +115,7 @@ class Outbound:
             url = database_url(self._url, self._state)
             engine = for_writing(url)
             migrate(engine)
+            engine.dispose()  # its connections would not outlive twistd's fork
             node = node_id(self._state, os.urandom(16))
         except ValueError as error:
             raise StorageFailed(f"queue.url: {error}") from None
@@ -120,8 +123,19 @@ class Outbound:
         readers = for_reading(url)
         reader = Reader(readers, self._in_pool("readers"))
         scheduler = self._scheduler(store, writer, reader)
-        queue = Queue(writer, store, self._seconds, self._reactor, scheduler.wake)
-        self._running = _Running(queue, writer, scheduler, readers)
+        bell = self._bell(url, scheduler) if url.get_backend_name() == "postgresql" else None
+
+        def woken() -> None:
+            scheduler.wake()
+            if bell is not None:
+                bell.ring()
+
+        queue = Queue(writer, store, self._seconds, self._reactor, woken)
+        self._running = _Running(queue, writer, scheduler, readers, bell)
+
+    def _bell(self, url: sa.URL, scheduler: Scheduler) -> Bell:
+        """By which nodes that share a queue wake each other."""
+        return Bell(for_reading(url), lambda: self._reactor.callFromThread(scheduler.wake))
 
     def _scheduler(self, store: Store, writer: Writer, reader: Reader) -> Scheduler:
         courier: ICourier = self._delivery
@@ -146,6 +160,8 @@ class Outbound:
             pool.start()
         self._running.writer.start()
         self._running.scheduler.start()
+        if self._running.bell is not None:
+            self._running.bell.start()
 
     def take_up(self, config: Config) -> None:
         """Go by this configuration from now on."""
@@ -173,6 +189,8 @@ class Outbound:
         running, self._running = self._running, None
         if running is None:
             return
+        if running.bell is not None:
+            running.bell.stop()
         await running.scheduler.stop(seconds)
         await self._remote.close()
         await self._in_pool("readers")(running.writer.stop)

@@ -17,6 +17,7 @@ from mailagent.cli.options import config_option
 from mailagent.cli.queue_access import Access
 from mailagent.cli.queue_text import lines, moment, plain, show_json, show_rows, span
 from mailagent.config.units import duration
+from mailagent.database.bell import ring
 from mailagent.envelope.address import canonical_domain
 from mailagent.envelope.printable import printable
 from mailagent.queue import inspection
@@ -246,6 +247,7 @@ def _changes(access: Access, name: str, selection: Selection) -> Iterator[Change
             with engine.begin() as connection:
                 changes = operator.change(connection, name, numbers[start : start + BATCH])
             yield from changes
+        ring(engine)
 
 
 _changing("retry", "Try again now, also where the destination is left alone.")

@@ -21,6 +21,8 @@ from sqlalchemy import event
 CONNECT = 10
 #: Seconds that a statement, and a wait for another's transaction, may take; and that an answer may be waited for.
 STATEMENT, ANSWER = 60, 75.0
+#: C{read_only_sql_transaction}.
+_READ_ONLY = "25006"
 #: What libpq is told; the TCP settings find a peer that has gone without a word within a minute.
 _PARAMETERS: dict[str, Any] = {
     "application_name": "mailagent",
@@ -64,7 +66,15 @@ def engine(url: sa.URL, writes: bool, **more: Any) -> sa.Engine:
     arguments = {name: value for name, value in given.items() if name == "options" or name not in url.query}
     made = sa.create_engine(url, connect_args=arguments, **more)
     event.listen(made, "do_connect", lambda dialect, record, words, settings: Bounded.connect(*words, **settings))
+    if writes:
+        event.listen(made, "handle_error", _leave_standby)
     return made
+
+
+def _leave_standby(context: sa.engine.ExceptionContext) -> None:
+    """A server that may only be read has become a standby of another: what is connected to it looks for that one."""
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True
 
 
 def take_time(connection: sa.Connection) -> None:

@@ -1,13 +1,15 @@
 """The way to the database, for those who can wait while it is away.
 
-What must be done is tried until it is, with growing pauses; a failure that is not the database's trouble ends that.
-The log has one line when the trouble begins and one when it ends, however many wait.
+What must be done is tried until it is, with growing pauses that differ a little, so that not all who wait come back at
+once; a failure that is not the database's trouble ends that. The log has one line when the trouble begins and one when
+it ends, however many wait.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from random import Random
 from typing import Protocol, TypeVar
 
 import attrs
@@ -19,6 +21,7 @@ from twisted.logger import Logger
 
 from mailagent.interfaces import StorageFailed, StorageFull
 from mailagent.log import QUEUE_RECOVERED, QUEUE_TROUBLE
+from mailagent.queue.retry import jittered
 
 _T = TypeVar("_T")
 
@@ -41,12 +44,14 @@ class Access:
     @ivar run: has a job done in a transaction.
     @ivar clock: gives the pauses.
     @ivar verb: what is done with the database, for the log: C{"read"} or C{"written"}.
+    @ivar random: for the jitter.
     """
 
     _run: Run
     _clock: IReactorTime
     _verb: str
     _log: Logger
+    _random: Random
     _trouble: bool = attrs.field(default=False, init=False)
 
     async def once(self, job: Callable[[sa.Connection], _T]) -> _T:
@@ -64,7 +69,7 @@ class Access:
             try:
                 return await self._told(work)
             except (StorageFailed, StorageFull):  # the log has it
-                await deferLater(self._clock, pause)
+                await deferLater(self._clock, jittered(pause, self._random.random()))
             pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _told(self, work: Callable[[], Awaitable[_T]]) -> _T:

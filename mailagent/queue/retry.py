@@ -18,9 +18,16 @@ def wait(attempts: int, first: float, most: float, chance: float) -> float:
     @param most: the longest wait, but for the jitter.
     @param chance: random, from 0 to 1.
     """
-    return min(max(first, _LEAST) * 2.0 ** min(attempts, _MOST_DOUBLINGS), max(most, _LEAST)) * (
-        1 - JITTER + 2 * JITTER * chance
-    )
+    doubled = max(first, _LEAST) * 2.0 ** min(attempts, _MOST_DOUBLINGS)
+    return jittered(min(doubled, max(most, _LEAST)), chance)
+
+
+def jittered(seconds: float, chance: float) -> float:
+    """A wait, a little shorter or longer.
+
+    @param chance: random, from 0 to 1.
+    """
+    return seconds * (1 - JITTER + 2 * JITTER * chance)
 
 
 def expired(created: float, now: float, give_up: float) -> bool:

@@ -29,14 +29,19 @@ from mailagent.queue.attempts import Attempts
 from mailagent.queue.items import QueuedItem
 from mailagent.queue.lanes import FIRST, Lanes
 from mailagent.queue.reporter import Content, Reporter
-from mailagent.queue.retry import JITTER
+from mailagent.queue.retry import JITTER, jittered
 from mailagent.queue.store import Store
 from mailagent.queue.store_nodes import DEAD
 
 #: Seconds between looks, at most.
 POLL = 1.0
-#: Seconds between the signs that this node lives, and between looks for leases of others that live no more.
+#: Seconds until the next look where something is ready and another node keeps us from it for a moment; then twice that.
+AGAIN = 0.1
+#: Seconds between the signs that this node lives, and between looks for leases of others that live no more, and for our
+#: own that nobody has in hand.
 HEARTBEAT, ADOPT = 15.0, 30.0
+#: Seconds that the others have, once the database is back, to say that they live.
+GRACE = 2 * HEARTBEAT
 #: Seconds between looks for what has waited too long, or is not needed any more; and how much is taken up at once.
 SWEEP, SOME = 60.0, 100
 #: Seconds until the first such look: what has waited while we were away is tried before it is given up.
@@ -80,8 +85,8 @@ class Scheduler:
         self._settings = settings
         self._log = log
         self._seconds = seconds
-        reading = Access(read, clock, "read", log)
-        self._writing = Access(run, clock, "written", log)
+        reading = Access(read, clock, "read", log, random)
+        self._writing = Access(run, clock, "written", log, random)
         self._lanes = Lanes()
         self._attempts = Attempts(
             store=store,
@@ -97,7 +102,12 @@ class Scheduler:
             random=random,
             log=log,
         )
+        self._random = random
         self._heard_of = -DEAD  # when we last said that we live, by the clock
+        self._steady_since = -GRACE  # since when we could always say so in time
+        self._again = AGAIN
+        self._tokens: set[str] = set()  # of the items in hand
+        self._stray: set[str] = set()  # of leases of ours that nobody had in hand at the last look
         self._in_hand: set[Deferred[None]] = set()
         self._busy: set[Deferred[None]] = set()  # with this, and with the rest of our own work
         self._chores: list[LoopingCall] = []
@@ -159,7 +169,7 @@ class Scheduler:
                 pause = await self._look()
                 trouble = FIRST_PAUSE
             except (StorageFailed, StorageFull):  # the log has it
-                pause, trouble = trouble, min(2 * trouble, LONGEST_PAUSE)
+                pause, trouble = jittered(trouble, self._random.random()), min(2 * trouble, LONGEST_PAUSE)
             except Exception:
                 self._log.failure("looking for work in the queue", event="error")
                 pause, trouble = trouble, min(2 * trouble, LONGEST_PAUSE)
@@ -169,7 +179,12 @@ class Scheduler:
         """Take back what was ours when we ended, and begin with what is done again and again."""
         await self._writing.once(self._store.start)
         if not self._stopping:
-            chores = ((self._beat, HEARTBEAT, 0.0), (self._adopt, ADOPT, 0.0), (self._sweep, SWEEP, FIRST_SWEEP))
+            chores = (
+                (self._beat, HEARTBEAT, 0.0),
+                (self._adopt, ADOPT, ADOPT),
+                (self._free_stray, ADOPT, ADOPT),
+                (self._sweep, SWEEP, FIRST_SWEEP),
+            )
             self._chores += [self._chore(work, seconds, first) for work, seconds, first in chores]
 
     async def _rest(self, seconds: float) -> None:
@@ -196,10 +211,12 @@ class Scheduler:
             items, ready = await self._writing.once(Last(claim))
             for item in items:
                 self._take(item)
+            if not items and ready is not None and ready <= now:  # another node has it locked, or it was not ready
+                pause, self._again = self._again, min(2 * self._again, POLL)
+                return pause
+            self._again = AGAIN
             if ready is None or ready > now:
                 return POLL if ready is None else min(ready - now, POLL)
-            if not items:  # what seemed ready was not, or another node's
-                break
         return POLL
 
     def _claim(
@@ -215,14 +232,17 @@ class Scheduler:
         """Try an item, if there is room: a message with very many recipients makes several."""
         settings = self._settings()
         if self._stopping or len(self._in_hand) >= settings.deliveries:
-            self._begin(self._attempts.release(item))
+            self._begin(item, self._attempts.release(item))
             return
         self._lanes.enter(item.destination)
-        self._begin(self._attempts.deliver(item, settings), lambda: self._lanes.leave(item.destination))
+        self._begin(item, self._attempts.deliver(item, settings), lambda: self._lanes.leave(item.destination))
 
-    def _begin(self, work: Coroutine[Any, Any, None], ended: Callable[[], None] = lambda: None) -> Deferred[None]:
-        """Have something in hand until it has ended."""
-        return self._track(work, self._in_hand, ended, self._wake_soon)
+    def _begin(
+        self, item: QueuedItem, work: Coroutine[Any, Any, None], ended: Callable[[], None] = lambda: None
+    ) -> Deferred[None]:
+        """Have an item in hand until the work with it has ended."""
+        self._tokens.add(item.token)
+        return self._track(work, self._in_hand, lambda: self._tokens.discard(item.token), ended, self._wake_soon)
 
     def _track(
         self, work: Coroutine[Any, Any, None], among: set[Deferred[None]], *ended: Callable[[], None]
@@ -256,6 +276,8 @@ class Scheduler:
     async def _beat(self) -> None:
         began = self._clock.seconds()
         await self._writing.once(self._store.beat)
+        if began - self._heard_of > DEAD - HEARTBEAT:
+            self._steady_since = began
         self._heard_of = began
 
     def _alive(self) -> bool:
@@ -263,7 +285,19 @@ class Scheduler:
         return self._clock.seconds() - self._heard_of < DEAD / 2
 
     async def _adopt(self) -> None:
+        """Take over what dead nodes had in hand: not those that could not say that they live, as little as we could."""
+        if not self._alive() or self._clock.seconds() - self._steady_since < GRACE:
+            return
         if await self._writing.once(partial(self._store.adopt, seconds=DEAD)):
+            self.wake()
+
+    async def _free_stray(self) -> None:
+        """Free what is leased to us and in nobody's hand, at two looks: the commit of its claim was not answered, or it
+        could not be given back. An outcome that came after all would not be written."""
+        stray = await self._writing.once(self._store.leases) - self._tokens
+        lasting, self._stray = stray & self._stray, stray
+        if lasting:
+            await self._writing.once(partial(self._store.free, tokens=lasting))
             self.wake()
 
     def _recall(self, connection: sa.Connection) -> None:
@@ -287,7 +321,7 @@ class Scheduler:
             items = await self._writing.once(overdue)
             if not items:
                 break
-            await DeferredList([_shadow(self._begin(self._attempts.end(item, settings))) for item in items])
+            await DeferredList([_shadow(self._begin(item, self._attempts.end(item, settings))) for item in items])
             numbers = {recipient.id for item in items for recipient in item.recipients}
             if numbers <= before:  # a defect keeps them from ending: not again at once
                 break

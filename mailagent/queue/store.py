@@ -44,6 +44,15 @@ class Store:
         """Free the leases of other nodes that have not lived for C{seconds}; returns how many recipients that were."""
         return store_nodes.adopt(connection, self._node, seconds)
 
+    def leases(self, connection: sa.Connection) -> set[str]:
+        """The tokens of all items that are leased to this node."""
+        return store_nodes.leases(connection, self._node)
+
+    def free(self, connection: sa.Connection, tokens: Collection[str]) -> int:
+        """Free what is leased to this node under these tokens, which nobody has in hand; returns how many recipients
+        that were."""
+        return store_nodes.free(connection, self._node, tokens)
+
     def insert_chunk(self, connection: sa.Connection, message_id: str, number: int, octets: bytes) -> None:
         """Store a piece of a large message's content, ahead of its envelope. C{number} counts from 0."""
         store_insert.insert_chunk(connection, message_id, number, octets)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import sqlalchemy as sa
 
 from mailagent.database.moment import database_now
@@ -31,6 +33,17 @@ def adopt(connection: sa.Connection, node: str, seconds: float) -> int:
     dead = dead.with_for_update(skip_locked=True)  # another node may be at it
     gone = connection.scalars(dead).all()
     return _free(connection, recipients.c.lease_node.in_(gone)) if gone else 0
+
+
+def leases(connection: sa.Connection, node: str) -> set[str]:
+    """The tokens under which the node has recipients leased."""
+    tokens = sa.select(recipients.c.lease_token).where(recipients.c.lease_node == node).distinct()
+    return set(connection.scalars(tokens))
+
+
+def free(connection: sa.Connection, node: str, tokens: Collection[str]) -> int:
+    """Free what the node has leased under these tokens; returns how many recipients that were."""
+    return _free(connection, sa.and_(recipients.c.lease_node == node, recipients.c.lease_token.in_(tokens)))
 
 
 def living(connection: sa.Connection) -> set[str]:

@@ -71,6 +71,7 @@ class Site:
     """See the module.
 
     @ivar away: the database cannot be reached.
+    @ivar unanswered: it does what it is told, and its answers are lost.
     @ivar wrong: by how many seconds somebody has set the clock forward.
     @ivar open: attempts that were left open by L{left_open}, each with what ends it.
     """
@@ -83,6 +84,7 @@ class Site:
         self.courier = ScriptedCourier()
         self.store = Store("here", "mx.example.org")
         self.away = False
+        self.unanswered = False
         self.wrong = 0.0
         self.events: list[LogEvent] = []
         self.open: list[tuple[Attempt, Deferred[Attempted]]] = []
@@ -105,7 +107,10 @@ class Site:
         return self._in_thread(self.database.writer.call, job)
 
     def _in_thread(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
-        return fail(StorageFailed("away")) if self.away else execute(function, *args)
+        if self.away:
+            return fail(StorageFailed("away"))
+        done = execute(function, *args)
+        return done.addCallback(lambda _: fail(StorageFailed("lost"))) if self.unanswered else done
 
     def enqueue(self, *messages: QueuedMessage, body: bytes = b"Subject: hello\n\nbody\n") -> None:
         """As another process does it: nobody wakes the scheduler."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 from typing import Any, TypeVar, cast
 
 import pytest
@@ -18,16 +19,24 @@ from tests.queue.support import result
 _T = TypeVar("_T")
 
 
+class Even(Random):
+    """No jitter."""
+
+    def random(self) -> float:
+        return 0.5
+
+
 class Office:
     """An access, and the database behind it, which fails with C{trouble} while there is any."""
 
-    def __init__(self) -> None:
+    def __init__(self, random: Random | None = None) -> None:
+        random = random or Even()
         self.clock = Clock()
         self.trouble: Exception | None = None
         self.tries: list[float] = []
         self.events: list[LogEvent] = []
         log = Logger("test", observer=cast(ILogObserver, self.events.append))
-        self.access = Access(self._run, self.clock, "written", log)
+        self.access = Access(self._run, self.clock, "written", log, random)
 
     def _run(self, job: Callable[[sa.Connection], _T]) -> Deferred[_T]:
         self.tries.append(self.clock.seconds())
@@ -62,6 +71,18 @@ def test_in_trouble_it_is_tried_with_growing_pauses(office: Office, trouble: Exc
     office.trouble = None
     office.clock.pump([1.0] * 60)
     assert result(done) == "done"
+
+
+def test_those_who_wait_do_not_all_come_back_together() -> None:
+    tries = []
+    for seed in range(3):
+        office = Office(Random(seed))
+        office.trouble = StorageFailed("away")
+        office.insist()
+        office.clock.pump([0.01] * 150)
+        tries.append(office.tries[1])
+    assert len(set(tries)) == 3
+    assert all(0.9 <= each <= 1.11 for each in tries)
 
 
 def test_the_log_has_beginning_and_end_of_trouble_once(office: Office) -> None:

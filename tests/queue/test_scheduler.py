@@ -11,10 +11,14 @@ from mailagent.envelope.address import Address
 from mailagent.envelope.outcome import Outcome
 from mailagent.interfaces import Attempted
 from mailagent.queue import reporter
+from mailagent.queue.access import LONGEST_PAUSE
 from mailagent.queue.items import QueuedItem
 from mailagent.queue.lanes import FIRST
-from mailagent.queue.scheduler import ADOPT, CLAIMED, HEARTBEAT, POLL, SOME, SWEEP
+from mailagent.queue.retry import JITTER
+from mailagent.queue.scheduler import ADOPT, AGAIN, CLAIMED, GRACE, HEARTBEAT, POLL, SOME, SWEEP
 from mailagent.queue.store import Store
+from mailagent.queue.store_nodes import DEAD
+from tests.database.kinds import only_postgresql
 from tests.database.support import Database
 from tests.queue.site import Site, all_told, running
 from tests.queue.support import HOP, LATER, NEVER, STORED, message
@@ -294,6 +298,61 @@ def test_what_a_dead_node_had_in_hand_is_taken_up(site: Site) -> None:
     assert site.states() == ["delivered"]
 
 
+def test_after_an_outage_the_others_have_time_to_say_that_they_live(site: Site) -> None:
+    site.enqueue(message("m1", "bob@there.example"))
+    site.database.execute("INSERT INTO nodes VALUES ('other', 'other', '', 0, 0)")
+    site.database.execute("UPDATE recipients SET lease_node = 'other', lease_token = 'x'")
+    site.away = True
+    site.clock.pump([1.0] * 25)  # before we look for the first time
+    site.clock.pump([1.0] * int(DEAD))
+    site.away = False
+    site.clock.pump([1.0] * int(GRACE))
+    assert not site.courier.attempts
+    site.clock.pump([1.0] * int(HEARTBEAT + ADOPT))
+    assert site.states() == ["delivered"]
+
+
+def test_what_a_claim_took_whose_answer_was_lost_is_taken_up(site: Site) -> None:
+    site.enqueue(message("m1", "bob@there.example"))
+    site.unanswered = True
+    site.scheduler.wake()
+    site.unanswered = False
+    assert (site.leased(), site.courier.attempts) == (1, [])
+    site.after(2 * ADOPT, 1.0)
+    assert site.states() == ["delivered"]
+
+
+def test_what_is_in_hand_for_long_is_not_tried_again(site: Site) -> None:
+    site.courier.otherwise = site.left_open
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    site.after(4 * ADOPT, 1.0)
+    assert len(site.courier.attempts) == 1
+    site.close()
+    assert site.states() == ["delivered"]
+
+
+@only_postgresql
+def test_what_another_node_has_locked_for_a_moment_is_looked_at_again_soon(site: Site) -> None:
+    site.enqueue(message("m1", "bob@there.example"))
+    with site.database.engine.begin() as other:
+        other.exec_driver_sql("SELECT * FROM destinations FOR UPDATE")
+        site.scheduler.wake()
+        assert not site.courier.attempts
+    site.clock.advance(AGAIN)
+    assert site.states() == ["delivered"]
+
+
+@only_postgresql
+def test_it_is_not_looked_at_without_a_pause(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.enqueue(message("m1", "bob@there.example"))
+    claims = counted(monkeypatch)
+    with site.database.engine.begin() as other:
+        other.exec_driver_sql("SELECT * FROM destinations FOR UPDATE")
+        site.clock.pump([AGAIN / 2] * 200)
+    assert len(claims) <= 16
+
+
 def test_what_we_had_in_hand_when_we_ended_is_taken_up(database: Database) -> None:
     before = Site(database)
     before.courier.otherwise = before.left_open
@@ -363,7 +422,7 @@ def test_a_database_that_is_away_at_the_start_is_waited_for(database: Database) 
     site.start()
     site.after(HOUR)
     site.away = False
-    site.after(60)
+    site.after(LONGEST_PAUSE * (1 + JITTER))
     assert site.states() == ["delivered"]
     assert (len(site.logged("queue_trouble")), len(site.logged("queue_recovered"))) == (1, 1)
     assert site.scheduler.stop(0.0).called

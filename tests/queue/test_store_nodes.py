@@ -59,6 +59,17 @@ def test_a_node_does_not_adopt_its_own(database: Database, store: Store) -> None
     assert database.read(store.still_leased, item)
 
 
+def test_a_lease_that_nobody_has_in_hand_can_be_freed_by_its_token(database: Database, store: Store) -> None:
+    item = lease_one(database, store)
+    other = Store("there")
+    database.write(other.start)
+    tokens = database.read(store.leases)
+    assert database.read(other.leases) == set()
+    assert [database.write(each.free, tokens) for each in (other, store)] == [0, 1]
+    assert not database.read(store.still_leased, item)
+    assert len(database.write(other.claim, NOW, 10)) == 1
+
+
 def test_what_is_freed_is_found_though_its_destination_was_swept_away(database: Database, store: Store) -> None:
     lease_one(database, store)
     database.write(store.sweep, NOW, 60.0, 10)
