@@ -9,6 +9,7 @@ import click
 
 from mailagent import __version__
 from mailagent.cli.queue import queue
+from mailagent.cli.queue_move import move
 from mailagent.cli.reload import reload
 from mailagent.cli.sendmail import sendmail
 from mailagent.cli.tls import tls
@@ -25,6 +26,7 @@ def main() -> None:
 
 
 main.add_command(queue)
+queue.add_command(move)
 main.add_command(reload)
 main.add_command(sendmail)
 main.add_command(tls)
