@@ -10,6 +10,7 @@ import click
 from mailagent import __version__
 from mailagent.cli.directory import alias, host
 from mailagent.cli.queue import queue
+from mailagent.cli.queue_move import move
 from mailagent.cli.reload import reload
 from mailagent.cli.sendmail import sendmail
 from mailagent.cli.tls import tls
@@ -28,6 +29,7 @@ def main() -> None:
 main.add_command(alias)
 main.add_command(host)
 main.add_command(queue)
+queue.add_command(move)
 main.add_command(reload)
 main.add_command(sendmail)
 main.add_command(tls)
