@@ -40,8 +40,6 @@ AGAIN = 0.1
 #: Seconds between the signs that this node lives, and between looks for leases of others that live no more, and for our
 #: own that nobody has in hand.
 HEARTBEAT, ADOPT = 15.0, 30.0
-#: Seconds that the others have, once the database is back, to say that they live.
-GRACE = 2 * HEARTBEAT
 #: Seconds between looks for what has waited too long, or is not needed any more; and how much is taken up at once.
 SWEEP, SOME = 60.0, 100
 #: Seconds until the first such look: what has waited while we were away is tried before it is given up.
@@ -104,7 +102,7 @@ class Scheduler:
         )
         self._random = random
         self._heard_of = -DEAD  # when we last said that we live, by the clock
-        self._steady_since = -GRACE  # since when we could always say so in time
+        self._steady_since = -DEAD  # since when we could always say so in time
         self._again = AGAIN
         self._tokens: set[str] = set()  # of the items in hand
         self._stray: set[str] = set()  # of leases of ours that nobody had in hand at the last look
@@ -285,8 +283,9 @@ class Scheduler:
         return self._clock.seconds() - self._heard_of < DEAD / 2
 
     async def _adopt(self) -> None:
-        """Take over what dead nodes had in hand: not those that could not say that they live, as little as we could."""
-        if not self._alive() or self._clock.seconds() - self._steady_since < GRACE:
+        """Take over what dead nodes had in hand. Where we could not say that we live, they may be as little dead, and
+        are given the time to say so."""
+        if not self._alive() or self._clock.seconds() - self._steady_since < 2 * HEARTBEAT:
             return
         if await self._writing.once(partial(self._store.adopt, seconds=DEAD)):
             self.wake()

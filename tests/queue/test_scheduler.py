@@ -15,7 +15,7 @@ from mailagent.queue.access import LONGEST_PAUSE
 from mailagent.queue.items import QueuedItem
 from mailagent.queue.lanes import FIRST
 from mailagent.queue.retry import JITTER
-from mailagent.queue.scheduler import ADOPT, AGAIN, CLAIMED, GRACE, HEARTBEAT, POLL, SOME, SWEEP
+from mailagent.queue.scheduler import ADOPT, AGAIN, CLAIMED, HEARTBEAT, POLL, SOME, SWEEP
 from mailagent.queue.store import Store
 from mailagent.queue.store_nodes import DEAD
 from tests.database.kinds import only_postgresql
@@ -306,7 +306,7 @@ def test_after_an_outage_the_others_have_time_to_say_that_they_live(site: Site) 
     site.clock.pump([1.0] * 25)  # before we look for the first time
     site.clock.pump([1.0] * int(DEAD))
     site.away = False
-    site.clock.pump([1.0] * int(GRACE))
+    site.clock.pump([1.0] * int(2 * HEARTBEAT))
     assert not site.courier.attempts
     site.clock.pump([1.0] * int(HEARTBEAT + ADOPT))
     assert site.states() == ["delivered"]
