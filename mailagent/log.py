@@ -21,7 +21,7 @@ from typing import IO, Any, cast
 
 import attrs
 from constantly import NamedConstant
-from twisted.logger import FileLogObserver, LogEvent, Logger, LogLevel, formatEvent
+from twisted.logger import FileLogObserver, InvalidLogLevelError, LogEvent, Logger, LogLevel, formatEvent
 from twisted.python.logfile import LogFile
 
 from mailagent.envelope.printable import printable
@@ -232,12 +232,18 @@ class Output(FileLogObserver):
 
 
 def tell_again(lines: str, log: Logger | None = None) -> None:
-    """Emit the events that another process has written as JSON, for observers that take events only."""
+    """Emit the events that another process has written as JSON, for observers that take events only.
+
+    What is no event, as a killed process leaves it or a library prints it, is told as it is.
+    """
     log = log or Logger("mailagent")
     for line in lines.splitlines():
-        event = json.loads(line)
-        level = LogLevel.lookupByName(event.pop("level"))
-        log.emit(level, "{message}", **event)
+        try:
+            event = json.loads(line)
+            level = LogLevel.lookupByName(event.pop("level"))
+            log.emit(level, "{message}", **event)
+        except (ValueError, KeyError, TypeError, AttributeError, InvalidLogLevelError):
+            NOTICE(log, text=line)
 
 
 def observer(log_format: str, logfile: str) -> Output:

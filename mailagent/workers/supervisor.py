@@ -188,7 +188,7 @@ class Supervisor:
         return placed.addErrback(partial(self._serves_not, process))
 
     def stop(self, seconds: float) -> Deferred[None]:
-        """Let open transactions finish, within so many seconds; fires when all processes have ended."""
+        """Let open transactions finish, within so many seconds; fires when all processes have ended, or cannot."""
         self._stopped = Deferred()
         if self._looking.running:
             self._looking.stop()
@@ -217,9 +217,21 @@ class Supervisor:
     def _kill_all(self) -> None:
         for process in self._processes():
             process.kill()
+        if self._processes():
+            self._deadline = self._clock.callLater(_LAST_WORDS, self._give_up)
+
+    def _give_up(self) -> None:
+        """Wait no more for who is not ended even by being killed, as long as a disk that hangs has it."""
+        numbers = ", ".join(str(process.number) for process in self._processes())
+        events.ERROR(self._log, what="stopping", reason=f"workers that do not end, waited for no more: {numbers}")
+        self._all_ended()
 
     def _perhaps_stopped(self) -> None:
-        if self._stopped is None or self._stopped.called or self._processes():
+        if not self._processes():
+            self._all_ended()
+
+    def _all_ended(self) -> None:
+        if self._stopped is None or self._stopped.called:
             return
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()

@@ -88,6 +88,19 @@ def test_what_a_killed_process_had_begun_to_write_is_a_line_of_its_own(world: Wo
     assert world.ended == ["signal 9"]
 
 
+def test_a_log_that_takes_nothing_hides_no_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(lines: str) -> None:
+        raise ValueError(lines)
+
+    monkeypatch.setattr(world.process, "_write", refuse)
+    world.owner._coming[1] = ([], MemoryServer().mailstore.stage(None))
+    world.process.outReceived(b"torn")
+    with pytest.raises(ValueError, match="torn"):
+        world.process.processEnded(Failure(ProcessTerminated(signal=9)))
+    assert world.ended == ["signal 9"]
+    assert world.owner._coming == {}
+
+
 @pytest.mark.parametrize(
     ("reason", "status"), [(ProcessDone(0), "exit status 0"), (ProcessTerminated(3), "exit status 3")]
 )

@@ -33,6 +33,7 @@ class Process:
         self.told: list[str] = []
         self.config: Config | None = None
         self.refuses = False
+        self.immortal = False
         words = {word: self._note(word) for word in ("put_in_place", "drain", "hurry")}
         self._line = Line(self.channel, Channel({**words, "start": self._take, "make_ready": self._take}))
 
@@ -48,7 +49,8 @@ class Process:
         self.calls.beat(self)  # type: ignore[arg-type]
 
     def kill(self) -> None:
-        self.end("signal 9")
+        if not self.immortal:
+            self.end("signal 9")
 
     def end(self, status: str = "exit status 0") -> None:
         self._line.cut()
@@ -239,6 +241,18 @@ def test_who_does_not_end_in_time_is_killed(world: World) -> None:
     world.clock.advance(5)
     assert stopped
     assert world.events.named[2:] == ["worker_ended"] * 2
+
+
+def test_who_cannot_even_be_killed_is_waited_for_no_more(world: World) -> None:
+    stopped = stop(world)
+    world.started[1].immortal = True
+    world.clock.advance(33)
+    assert not stopped
+    world.clock.advance(3)
+    assert stopped
+    assert world.events.named[2:] == ["worker_ended", "error"]
+    world.started[1].end("signal 9")
+    assert world.clock.getDelayedCalls() == []
 
 
 def test_a_hurry_is_passed_on_and_short(world: World) -> None:
