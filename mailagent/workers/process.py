@@ -142,9 +142,12 @@ class Launch:
             ]
             self._reactor.spawnProcess(process, sys.executable, words, _environment(), childFDs=inherited)
             ours.setblocking(False)
-            self._reactor.adoptStreamConnection(
-                ours.fileno(), socket.AF_UNIX, Factory.forProtocol(lambda: process.channel)
-            )
+            channel = Factory.forProtocol(lambda: process.channel)
+            try:
+                self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, channel)
+            except OSError:
+                process.kill()
+                raise
         return process
 
 

@@ -93,7 +93,7 @@ class Supervisor:
 
     def _fill(self, place: _Place) -> None:
         place.next, place.heard, place.silent, place.began = None, False, 0, self._clock.seconds()
-        calls = Calls(lambda process: self._beat(place), lambda process, status: self._ended(place, status))
+        calls = Calls(partial(self._beat, place), partial(self._ended, place))
         try:
             place.process = self._launch(place.number, self._listeners, calls)
         except OSError as error:
@@ -116,8 +116,9 @@ class Supervisor:
         memory = type(config.limits.memory)(max(config.limits.memory // len(self._places), 1))
         return attrs.evolve(config, limits=attrs.evolve(config.limits, memory=memory))
 
-    def _beat(self, place: _Place) -> None:
-        place.heard, place.silent = True, 0
+    def _beat(self, place: _Place, process: WorkerProcess) -> None:
+        if process is place.process:
+            place.heard, place.silent = True, 0
 
     def _look(self) -> None:
         for place in self._places:
@@ -129,10 +130,11 @@ class Supervisor:
                 events.WORKER_HUNG(self._log, worker=place.number, pid=place.process.pid, seconds=patience)
                 place.process.kill()
 
-    def _ended(self, place: _Place, status: str) -> None:
-        assert place.process is not None
+    def _ended(self, place: _Place, process: WorkerProcess, status: str) -> None:
+        if process is not place.process:
+            return  # one that could not be started whole: it never had the place
         self._counts.clear(place.number)
-        pid, place.process = place.process.pid, None
+        pid, place.process = process.pid, None
         if self._stopped is None:
             events.WORKER_ENDED(self._log, worker=place.number, pid=pid, status=status)
             if self._clock.seconds() - place.began >= STEADY:

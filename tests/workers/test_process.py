@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Any
@@ -130,11 +131,16 @@ class Reactor:
     def __init__(self) -> None:
         self.spawned: list[Any] = []
         self.adopted = 0
+        self.full = False
+        self.transport = Transport()
 
     def spawnProcess(self, process: Any, executable: str, args: Any, env: Any, childFDs: Any) -> None:
+        process.makeConnection(self.transport)
         self.spawned.append((args, env, childFDs))
 
     def adoptStreamConnection(self, descriptor: int, family: Any, factory: Any) -> None:
+        if self.full:
+            raise OSError(errno.EMFILE, "Too many open files")
         self.adopted += 1
 
 
@@ -152,3 +158,11 @@ def test_it_inherits_the_channel_the_counts_and_the_listeners_and_nothing_of_sys
     assert set(inherited) == {0, 1, 2, CHANNEL, COUNTS, LISTENERS, LISTENERS + 1}
     assert [inherited[number] for number in (COUNTS, LISTENERS, LISTENERS + 1)] == [50, 60, 70]
     assert reactor.adopted == 1
+
+
+def test_one_that_cannot_be_talked_to_is_killed(world: World) -> None:
+    reactor = Reactor()
+    reactor.full = True
+    with pytest.raises(OSError, match="Too many"):
+        Launch(reactor, lambda: world.owner, 50, "json", world.lines.append)(1, [60], world.process._calls)
+    assert reactor.transport.signals == ["KILL"]

@@ -152,6 +152,24 @@ def test_one_that_cannot_be_started_is_tried_again(world: World) -> None:
     assert world.numbers == [1, 2, 1]
 
 
+def test_one_that_was_never_there_is_not_taken_for_its_successor(world: World) -> None:
+    before = Process(1, world.started[0].calls)
+    before.end("signal 9")
+    world.started[0].end()
+    before.end("signal 9")
+    world.clock.advance(0)
+    world.counts.add(1, (0,), 5)
+    before.end("signal 9")
+    assert world.numbers == [1, 2, 1]
+    assert world.counts.sum(0) == 5
+    assert world.events.named.count("worker_ended") == 1
+    world.pass_time(3, *world.started)
+    for _ in range(SILENCE):
+        before.beat()
+        world.pass_time(1, world.started[1])
+    assert world.events.named.count("worker_hung") == 1
+
+
 def test_one_that_is_silent_is_killed_and_replaced_and_the_other_is_not(world: World) -> None:
     world.pass_time(3, *world.started)
     world.pass_time(SILENCE - 2, world.started[0])
