@@ -16,7 +16,7 @@ import attrs
 from twisted.internet.defer import Deferred, DeferredLock
 
 from mailagent.envelope.queued import QueuedMessage
-from mailagent.interfaces import IMailstore, IQueue, IStagedBody
+from mailagent.interfaces import IMailstore, IQueue, IStagedBody, StorageFailed
 from mailagent.policy.login_limits import LoginLimits
 from mailagent.workers import wire
 from mailagent.workers.channel import Words
@@ -74,7 +74,10 @@ class Owner:
         wait = body.write(octets)
         if wait is not None:
             await wait
-        if whole and self._coming.pop(number, None) is not None:
+        if number not in self._coming:
+            raise StorageFailed("who sent it has given it up")
+        if whole:
+            del self._coming[number]
             try:
                 await self._mailstore.commit(messages[0].id, (), body, partial(self._queue.enqueue, messages))
             finally:

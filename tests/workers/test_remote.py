@@ -124,6 +124,21 @@ def test_what_a_process_that_ends_was_sending_is_forgotten(world: World) -> None
     assert world.server.budget.used == 0
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_what_was_forgotten_meanwhile_is_no_success(world: World, monkeypatch: pytest.MonkeyPatch, last: bool) -> None:
+    written: Deferred[None] = Deferred()
+    body = world.server.mailstore.stage(None)
+    monkeypatch.setattr(type(body), "write", lambda self, octets: written)
+    channel = Channel({})
+    Line(channel, Channel(world.owner.words))
+    world.owner._coming[1] = ([message()], body)
+    taken = channel.ask("piece", b"x", number=1, whole=last)
+    channel.tell("forget", number=1)
+    written.callback(None)
+    SynchronousTestCase().failureResultOf(taken, StorageFailed)
+    assert world.queue.messages == []
+
+
 def test_failed_logins_count_over_all_processes(world: World) -> None:
     _, other = world.another()
     assert result(world.logins.failed("192.0.2.1", "ann")) == 1.0
