@@ -126,7 +126,7 @@ class Storage:
         self.in_pool = in_pool(reactor, self.pool)
         self.directory = CurrentDirectory(Whitelist.from_config(config))
         self.files = Files()
-        self.budget = Budget()
+        self.budget = Budget(shares=config.workers + 1 if config.workers > 1 else 1)  # the owner of the queue has one
         spool = Mailbox(Address("spool", ""), state.spool(config.state))
         spread = SpreadOverThreads(self.pool.callInThread, _WRITERS)
         self.mailstore: IMailstore = Maildirs(

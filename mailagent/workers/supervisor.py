@@ -100,7 +100,7 @@ class Supervisor:
             events.ERROR(self._log, what=f"starting worker {place.number}", reason=str(error))
             self._fill_again(place)
             return
-        asked = place.process.channel.ask("start", pickle.dumps(self._handed_down(self._config)))
+        asked = place.process.channel.ask("start", pickle.dumps(self._config))
         asked.addCallbacks(partial(self._serves, place.process), partial(self._serves_not, place.process))
 
     def _serves(self, process: WorkerProcess, _: object) -> None:
@@ -110,11 +110,6 @@ class Supervisor:
         if not failure.check(ConnectionLost):
             events.ERROR(self._log, what=f"worker {process.number}, its start", reason=str(failure.value))
         process.kill()
-
-    def _handed_down(self, config: Config) -> Config:
-        """What a process goes by: its own share of the memory."""
-        memory = type(config.limits.memory)(max(config.limits.memory // len(self._places), 1))
-        return attrs.evolve(config, limits=attrs.evolve(config.limits, memory=memory))
 
     def _beat(self, place: _Place, process: WorkerProcess) -> None:
         if process is place.process:
@@ -162,7 +157,7 @@ class Supervisor:
 
     async def _agree(self, config: Config) -> Callable[[], Deferred[Any]]:
         asked = self._processes()
-        packed = pickle.dumps(self._handed_down(config))
+        packed = pickle.dumps(config)
         answers = await DeferredList(
             [process.channel.ask("make_ready", packed) for process in asked], consumeErrors=True
         )

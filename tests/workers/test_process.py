@@ -46,7 +46,8 @@ class World:
         self.events = Events()
         self.clock = Clock()
         limits = LoginLimits(3, 60.0, 1.0, Clock().seconds)
-        self.owner = Owner(MemoryServer().mailstore, MemoryQueue(), limits)
+        server = MemoryServer()
+        self.owner = Owner(server.mailstore, MemoryQueue(), limits, server.budget)
         calls = Calls(lambda process: None, lambda process, status: self.ended.append(status))
         self.process = WorkerProcess(2, self.owner, self.lines.append, calls, self.clock)
         self.process._log = self.events.log

@@ -29,7 +29,7 @@ class World:
         self.server = MemoryServer()
         self.queue = MemoryQueue()
         self.limits = LoginLimits(2, 60.0, 1.0, Clock().seconds)
-        self.owner = Owner(self.server.mailstore, self.queue, self.limits)
+        self.owner = Owner(self.server.mailstore, self.queue, self.limits, self.server.budget)
         channel = Channel({})
         self.line = Line(channel, Channel(self.owner.words))
         self.remote = RemoteQueue(channel, NowReactor())
@@ -37,7 +37,7 @@ class World:
 
     def another(self) -> tuple[Owner, RemoteLoginLimits]:
         """A second session process's."""
-        owner, channel = Owner(self.server.mailstore, self.queue, self.limits), Channel({})
+        owner, channel = Owner(self.server.mailstore, self.queue, self.limits, self.server.budget), Channel({})
         Line(channel, Channel(owner.words))
         return owner, RemoteLoginLimits(channel)
 
@@ -88,6 +88,35 @@ def test_the_queues_trouble_with_small_content_is_the_workers(world: World, trou
     world.queue.trouble = trouble
     failed = world.remote.take([message()], b"x")
     assert str(SynchronousTestCase().failureResultOf(failed, type(trouble)).value) == str(trouble)
+
+
+def test_small_content_counts_in_the_owners_memory_until_it_is_answered(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[Deferred[None]] = []
+
+    def take(*_: object) -> Deferred[None]:
+        waiting.append(Deferred())
+        return waiting[-1]
+
+    monkeypatch.setattr(world.queue, "take", take)
+    taken = [world.remote.take([message()], b"x" * size) for size in (100, 20)]
+    assert world.server.budget.used == 120
+    waiting[0].callback(None)
+    assert world.server.budget.used == 20
+    waiting[1].errback(StorageFull("no room"))
+    assert world.server.budget.used == 0
+    SynchronousTestCase().failureResultOf(taken[1], StorageFull)
+
+
+def test_small_content_goes_to_a_file_where_the_owners_memory_is_used_up(world: World) -> None:
+    world.server.budget.limit = 0
+    world.server.budget.change(1)
+    before = len(world.server.files.calls)
+    result(world.remote.take([message()], b"x" * 1000))
+    assert "open_anonymous" in str(world.server.files.calls[before:])
+    assert world.queue.messages == [(message(), b"x" * 1000)]
+    assert world.server.budget.used == 1
 
 
 def test_the_owner_gone_is_a_storage_that_failed(world: World) -> None:

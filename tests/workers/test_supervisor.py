@@ -105,13 +105,12 @@ def world() -> World:
     return World()
 
 
-def test_each_place_is_taken_with_the_listeners_and_a_share_of_the_memory(world: World) -> None:
+def test_each_place_is_taken_with_the_listeners_and_the_configuration(world: World) -> None:
     assert world.numbers == [1, 2]
     assert world.listeners == [7, 9]
     found = world.started[0].config
     assert found is not None
-    assert found.limits.memory == world.config.limits.memory // 2
-    assert found.whitelist == world.config.whitelist
+    assert found == world.config
     assert world.events.named == ["worker_started"] * 2
 
 
