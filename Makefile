@@ -18,7 +18,7 @@ FUZZ := $(VENV)/fuzz.stamp
 BENCH := $(VENV)/bench.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types format torture coverage fuzz bench bench-idle bench-queue bench-dead soak docs changelog clean
+.PHONY: help run test lint types format torture coverage fuzz bench bench-idle bench-queue bench-dead bench-nodes soak docs changelog clean
 
 help:  ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -60,6 +60,9 @@ bench-queue: $(TEST)  ## Measure what the queue's steps cost, however much waits
 
 bench-dead: $(TEST)  ## Measure what a dead destination costs a living one (docs/benchmarks.md)
 	$(BIN)/python -m bench.dead_destination $(ARGS)
+
+bench-nodes: $(TEST)  ## Measure one, two and three nodes on one PostgreSQL (docs/benchmarks.md)
+	$(BIN)/python -m bench.nodes $(ARGS)
 
 soak: $(TEST)  ## Run mixed mail for half an hour: nothing may be lost or grow (ARGS="--minutes 5 --rate 100")
 	$(BIN)/python -m bench.soak $(ARGS)

@@ -10,7 +10,6 @@ import argparse
 import os
 import platform
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import alone, hostile
+from bench.checkout import DIRTY, commit
 from bench.figures import Result
 from bench.peers import SERVERS
 from bench.report import keep, origin, section
@@ -55,6 +55,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(words)
     options.work = _names(parser, options.work, everything)
     options.peers = _names(parser, options.peers, [*SERVERS, "none"])
+    if options.keep and commit(ROOT, (HISTORY, PAGE)).endswith(DIRTY):
+        parser.error("--keep: there are changes that are not committed, and nobody could repeat this")
     return options
 
 
@@ -68,13 +70,12 @@ def _names(parser: argparse.ArgumentParser, said: str, known: Sequence[str]) -> 
 
 def circumstances(options: argparse.Namespace, words: str) -> dict[str, Any]:
     """When and where this is measured, with which versions."""
-    asked = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": f"{os.cpu_count()} cores, {_processor()}, {memory:.0f} GiB, Linux {platform.release()}",
         "versions": {
-            "mailagent": f"{__version__} ({asked.stdout.strip() or 'no git'})",
+            "mailagent": f"{__version__} ({commit(ROOT, (HISTORY, PAGE)) or 'no git'})",
             "Python": platform.python_version(),
             "Twisted": version("twisted"),
         },

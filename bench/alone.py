@@ -15,6 +15,7 @@ from bench.load import Load, send
 from bench.processes import cpu_seconds
 from bench.servers import MOST_RECIPIENTS, USER, Running, mailagent
 from bench.works import driven
+from mailagent.database.engine import database_url
 
 #: How many times as much a unit may cost at the end of a table as at its beginning: noise, and nothing that grows.
 LINEAR = 1.5
@@ -46,7 +47,7 @@ def queued(options: argparse.Namespace, root: Path) -> Result:
     rows = []
     for number in decades(1000, options.most):
         with tempfile.TemporaryDirectory(dir=root) as home:
-            steps = queue_cost.Bench(Path(home), number).run(50)
+            steps = queue_cost.Bench(database_url("sqlite:///queue.db", home), number).run(50)
         rows.append({"queued": float(number)} | {f"{step}, ms": seconds * 1000 for step, seconds in steps.items()})
     aims = [grown(f"{step}, last line to the cheapest", rows, f"{step}, ms") for step in ("claim", "start")]
     return Result("queued", "Queued recipients", rows, aims)

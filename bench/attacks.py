@@ -1,7 +1,8 @@
 """Clients that mean harm, to be run beside honest ones: C{python -m bench.attacks NAME PORT}, until somebody ends it.
 
 They come from other addresses of loopback than honest clients do, and run at low priority: in life they have
-processors of their own.
+processors of their own. Loopback is exempt from C{limits.sessions_per_network}, so that limit does not help against
+them, as it would in life.
 """
 
 from __future__ import annotations

@@ -15,12 +15,14 @@ class Budget:
     reading its peer at the first octet it cannot carry out, and a message's content goes to its file as it comes, so
     what is held in excess is one read of each.
 
-    @ivar limit: octets.
+    @ivar limit: octets, of all processes together.
+    @ivar shares: how many processes there are; one has its equal part of the limit.
     @ivar used: octets held now.
     """
 
     limit: int = sys.maxsize
     used: int = 0
+    shares: int = attrs.field(default=1, kw_only=True)
 
     def change(self, octets: int) -> None:
         """So many octets more are held, or fewer where negative."""
@@ -29,4 +31,4 @@ class Budget:
     @property
     def exhausted(self) -> bool:
         """Whether no more should be held."""
-        return self.used > self.limit
+        return self.used > self.limit // self.shares

@@ -21,11 +21,10 @@ from typing import IO, Any, cast
 
 import attrs
 from constantly import NamedConstant
-from twisted.logger import FileLogObserver, LogEvent, Logger, LogLevel, formatEvent
-from twisted.python.logfile import LogFile
+from twisted.logger import FileLogObserver, InvalidLogLevelError, LogEvent, Logger, LogLevel, formatEvent
 
 from mailagent.envelope.printable import printable
-from mailagent.log_file import LogFileStream
+from mailagent.log_sinks import FileSink, PipeSink, RotatingFile
 from mailagent.log_stream import LogStream
 
 #: Longest peer-given string that goes into an event; the rest is cut off.
@@ -228,7 +227,7 @@ class Output(FileLogObserver):
 
     def begin(self) -> None:
         """Let nobody wait for a disk from here on: the process is the one that will serve, and may have threads."""
-        if isinstance(self._out, LogFileStream):
+        if isinstance(self._out, LogStream):
             self._out.begin()
 
     def write(self, lines: str) -> None:
@@ -238,12 +237,18 @@ class Output(FileLogObserver):
 
 
 def tell_again(lines: str, log: Logger | None = None) -> None:
-    """Emit the events that another process has written as JSON, for observers that take events only."""
+    """Emit the events that another process has written as JSON, for observers that take events only.
+
+    What is no event, as a killed process leaves it or a library prints it, is told as it is.
+    """
     log = log or Logger("mailagent")
     for line in lines.splitlines():
-        event = json.loads(line)
-        level = LogLevel.lookupByName(event.pop("level"))
-        log.emit(level, "{message}", **event)
+        try:
+            event = json.loads(line)
+            level = LogLevel.lookupByName(event.pop("level"))
+            log.emit(level, "{message}", **event)
+        except (ValueError, KeyError, TypeError, AttributeError, InvalidLogLevelError):
+            NOTICE(log, text=line)
 
 
 def observer(log_format: str, logfile: str) -> Output:
@@ -264,8 +269,7 @@ def observer(log_format: str, logfile: str) -> Output:
 def _open(logfile: str, lost: Callable[[int], str]) -> IO[Any]:
     if logfile == "-":
         return _standard_output(lost)
-    file = LogFile.fromFullPath(logfile)
-    stream = LogFileStream(file, "utf-8", lost, file.rotate)
+    stream = LogStream(RotatingFile(logfile), "utf-8", lost)
     if not signal.getsignal(signal.SIGUSR1):
         from twisted.internet import reactor
 
@@ -281,7 +285,9 @@ def _standard_output(lost: Callable[[int], str]) -> IO[Any]:
             fd = sys.stdout.fileno()
             sys.stdout.flush()
             if not stat.S_ISREG(os.fstat(fd).st_mode):
-                return cast(IO[Any], LogStream(fd, sys.stdout.encoding, lost))
-            file = open(fd, "wb", buffering=0, closefd=False)  # noqa: SIM115 - it is the process's
-            return cast(IO[Any], LogFileStream(file, sys.stdout.encoding, lost))
+                stream = LogStream(PipeSink(fd), sys.stdout.encoding, lost)
+                stream.begin()  # at once: such a process does not become a daemon
+                return cast(IO[Any], stream)
+            file = io.FileIO(fd, "w", closefd=False)
+            return cast(IO[Any], LogStream(FileSink(file), sys.stdout.encoding, lost))
     return sys.stdout

@@ -134,7 +134,7 @@ class Outbound:
             migrate(engine, node)
             engine.dispose()  # its connections would not outlive twistd's fork
         except ValueError as error:
-            raise StorageFailed(f"queue: {error}") from None
+            raise StorageFailed(f"queue.url: {error}") from None
         store, writer = Store(node, self.config.hostname), Writer(engine, self._reactor)
         readers = for_reading(url)
         reader = Reader(readers, self._in_pool("readers"))

@@ -149,7 +149,7 @@ class Storage:
             make = partial(make_missing, self.files)
             logins = Logins(_password_threads(reactor))
             self.following = Following(config, self.directory, logins, make, self.in_pool, reactor)
-        self.budget = Budget()
+        self.budget = Budget(shares=config.workers + 1 if config.workers > 1 else 1)  # the owner of the queue has one
         spool = Mailbox(Address("spool", ""), state.spool(config.state))
         spread = SpreadOverThreads(self.pool.callInThread, _WRITERS)
         self.mailstore: IMailstore = Maildirs(

@@ -136,5 +136,6 @@ def _supervisor(
     """Who looks after the session processes."""
     limits = login_limits(config.auth, reactor.seconds)
     write, log_format = (observer.write, observer.log_format) if isinstance(observer, Output) else (tell_again, "json")
-    launch = Launch(reactor, partial(Owner, storage.mailstore, queue, limits), counts.fd, log_format, write)
+    owner = partial(Owner, storage.mailstore, queue, limits, storage.budget)
+    launch = Launch(reactor, owner, counts.fd, log_format, write)
     return Supervisor(config, reactor, launch, counts)

@@ -78,15 +78,23 @@ class Postgres:
         """A copy of a database whose tables are empty; to be L{given_back}, as to make another one takes longer."""
         return self._idle.pop() if self._idle else self.database(template)
 
-    def given_back(self, name: str, tables: Sequence[str]) -> None:
-        """Empty its tables; it is removed where a test has done more to it than fill them."""
+    def given_back(self, name: str, template: str) -> None:
+        """Empty the tables that were empty; it is removed where a test has done more to it than fill those."""
         self.cut(name)
+        kept = self._rows(template)
+        empty = [table for table, rows in kept.items() if not rows]
         try:
-            self.execute(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY", database=name)
+            self.execute(f"TRUNCATE {', '.join(empty)} RESTART IDENTITY", database=name)
         except psycopg.Error:
             self.drop(name)
-        else:
-            self._idle.append(name)
+            return
+        self._idle.append(name) if self._rows(name) == kept else self.drop(name)
+
+    def _rows(self, name: str) -> dict[str, list[Any]]:
+        """All that is in a database: its tables, and their rows."""
+        tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1"
+        names = [row[0] for row in self.execute(tables, database=name)]
+        return {table: self.execute(f"SELECT * FROM {table}", database=name) for table in names}
 
     def execute(self, statement: str, *parameters: object, database: str = "postgres") -> list[Any]:
         """Have the server's owner do something."""

@@ -35,6 +35,19 @@ def test_the_cost_of_the_queue_is_measured() -> None:
     assert ran.stdout.count(" ms ") == 2 * 6, ran.stderr
 
 
+@pytest.mark.requires("smtp-sink", "initdb")
+def test_nodes_on_one_postgresql_are_measured() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "bench.nodes", "--nodes", "2", "--messages", "10", "--rounds", "1"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=3 * DEADLINE,
+    )
+    assert ran.stdout.count("\n|") == 3, ran.stderr
+
+
 @pytest.mark.requires("smtp-sink")
 def test_a_message_beside_a_dead_destination_is_timed() -> None:
     # Whatever it comes to: the exit status is for a quiet machine.

@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 FLOORS = (
-    {"envelope", "log_file", "log_stream"},
+    {"envelope", "log_sinks", "log_stream"},
     {"budget", "config", "interfaces", "log", "metrics", "state", "threads"},
     {"smtp", "maildir", "directory", "dns", "database"},
     {"reception", "queue", "relay", "policy", "compose", "sendmail", "certificates", "stored_directory"},

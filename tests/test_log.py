@@ -167,6 +167,16 @@ def test_an_observer_that_takes_events_has_those_of_another_process_too() -> Non
     assert formatEvent(got[0]) == "100 {%} bad"
 
 
+@pytest.mark.parametrize(
+    "line",
+    ['{"time": "now", "lev', "[1]", '"x"', '{"event": "x"}', '{"level": "loud"}', '{"level": "info", "format": ""}'],
+)
+def test_a_line_of_another_process_that_cannot_be_read_is_told_as_it_is(line: str) -> None:
+    got: list[LogEvent] = []
+    log.tell_again(line + '\n{"level": "info", "event": "x", "message": "good"}\n', logger(got))
+    assert [(event["event"], formatEvent(event)) for event in got] == [("notice", line), ("x", "good")]
+
+
 @given(st.floats(0, 4_000_000_000))
 def test_times_are_local_to_the_millisecond(moment: float) -> None:
     expected = datetime.fromtimestamp(moment, UTC).astimezone().isoformat(timespec="milliseconds")

@@ -11,6 +11,7 @@ from mailagent import __version__
 from mailagent.cli.directory import alias, host
 from mailagent.cli.nodes import nodes
 from mailagent.cli.queue import queue
+from mailagent.cli.queue_move import move
 from mailagent.cli.reload import reload
 from mailagent.cli.sendmail import sendmail
 from mailagent.cli.tls import tls
@@ -30,6 +31,7 @@ main.add_command(alias)
 main.add_command(host)
 main.add_command(nodes)
 main.add_command(queue)
+queue.add_command(move)
 main.add_command(reload)
 main.add_command(sendmail)
 main.add_command(tls)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from mailagent.cli.options import configuration
 from mailagent.config import Config
-from mailagent.database.engine import BUSY, database_url, for_reading, for_writing
+from mailagent.database.engine import BUSY, database_url, for_reading, for_writing, shown
 from mailagent.database.migration import check
 from mailagent.database.trouble import trouble
 from mailagent.interfaces import StorageFailed, StorageFull
@@ -24,19 +24,30 @@ class Access:
     @param config: the configuration file, or C{None} for where the server finds it.
     @param state: the state directory, where the configuration names another.
     @param setting: names the database.
+    @param url: the database, where it is another than the configuration's.
+    @param new: it may have to be made.
+    @ivar url: the database.
     """
 
-    def __init__(self, config: str | None, state: str | None, setting: str = "queue.url") -> None:
+    def __init__(
+        self,
+        config: str | None,
+        state: str | None,
+        setting: str = "queue.url",
+        *,
+        url: str | None = None,
+        new: bool = False,
+    ) -> None:
         self.config: Config = configuration(config)
         directory = os.path.abspath(state) if state else self.config.state
         try:
-            self._url = database_url(attrgetter(setting)(self.config), directory)
+            self.url = database_url(url or attrgetter(setting)(self.config), directory)
         except ValueError as error:
-            raise click.ClickException(f"{setting}: {error}") from None
-        file = self._url.database if self._url.get_backend_name() == "sqlite" else None
-        if file is not None and not os.path.exists(file):
+            raise click.ClickException(f"{'database' if url else setting}: {error}") from None
+        file = self.url.database if self.url.get_backend_name() == "sqlite" else None
+        if file is not None and not new and not os.path.exists(file):
             raise click.ClickException(f"{file}: no database there; the server makes it at its first start")
-        if file is not None and not os.access(file, os.R_OK):
+        if file is not None and os.path.exists(file) and not os.access(file, os.R_OK):
             raise click.ClickException(f"{file}: Permission denied; be the user whom the server runs as")
 
     @contextmanager
@@ -45,21 +56,25 @@ class Access:
         with self._opened(for_reading) as engine, engine.begin() as connection:
             yield connection
 
-    def writing(self) -> AbstractContextManager[sa.Engine]:
-        """An engine, each of whose transactions writes."""
-        return self._opened(for_writing)
+    def writing(self, prepare: Callable[[sa.Engine], None] = lambda engine: None) -> AbstractContextManager[sa.Engine]:
+        """An engine, each of whose transactions writes; C{prepare} has it first."""
+        return self._opened(for_writing, prepare)
 
     @contextmanager
-    def _opened(self, engine_for: Callable[[sa.URL, float], sa.Engine]) -> Iterator[sa.Engine]:
+    def _opened(
+        self,
+        engine_for: Callable[[sa.URL, float], sa.Engine],
+        prepare: Callable[[sa.Engine], None] = lambda engine: None,
+    ) -> Iterator[sa.Engine]:
         try:
             with trouble():
-                engine = engine_for(self._url, BUSY)
+                engine = engine_for(self.url, BUSY)
                 try:
+                    prepare(engine)
                     with engine.begin() as connection:
                         check(connection)
                     yield engine
                 finally:
                     engine.dispose()
         except (StorageFailed, StorageFull) as error:
-            name = self._url.database if self._url.host is None else self._url.render_as_string(hide_password=True)
-            raise click.ClickException(f"{name}: {error}") from None
+            raise click.ClickException(f"{shown(self.url)}: {error}") from None

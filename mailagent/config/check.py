@@ -7,6 +7,7 @@ missing because it was no list) is left out: C{broken} holds the paths already c
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from importlib.util import find_spec
 from itertools import islice
 
 from mailagent.config.names import BadAlias, Names
@@ -41,6 +42,8 @@ def check(config: Config, broken: Collection[KeyPath]) -> Iterator[Problem]:
     yield from _certificates(config, broken)
     if config.queue.lease < _LEAST_LEASE:
         yield Problem(("queue", "lease"), f"expected at least {duration_text(_LEAST_LEASE)}")
+    if config.queue.url.startswith("postgresql") and find_spec("psycopg") is None:
+        yield Problem(("queue", "url"), "PostgreSQL needs its driver: pip install 'mailagent[postgres]'")
 
 
 def _touched(path: KeyPath, broken: Collection[KeyPath]) -> bool:

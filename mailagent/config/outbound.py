@@ -26,7 +26,10 @@ class QueueSettings:
 
     url: Url = attrs.field(
         default=Url("sqlite:///queue.db"),
-        metadata=doc("The database, as SQLAlchemy names it. A relative SQLite file is in the state directory."),
+        metadata=doc(
+            "The database, as SQLAlchemy names it. A relative SQLite file is in the state directory; PostgreSQL is for "
+            "[many nodes](queue.md#on-postgresql), and its password is better in a file of its own."
+        ),
     )
     deliveries: Count = attrs.field(
         default=Count(200), metadata=doc("Messages that may be on their way out at the same time.")

@@ -14,6 +14,8 @@ KeyPath = tuple[str | int, ...]
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
 _MAX_SHOWN = 80
+#: In a URL: ahead of the host, up to the last C{@}, or among what follows the question mark.
+_PASSWORD = re.compile(r"(://[^/?#:@\s]*:|[?&](?:ssl)?password=)(?:(?<=:)[^\"]*(?=@)|(?<==)[^&\"]*)")
 
 
 @attrs.frozen
@@ -33,12 +35,12 @@ class ConfigError(Exception):
 
 
 def shown(value: object) -> str:
-    """A value as TOML would have it, on one line and not too long."""
+    """A value as TOML would have it, on one line and not too long; without a password that a URL has in it."""
     if isinstance(value, str | int | float | list | dict):
         text = json.dumps(value, ensure_ascii=False, default=str)
     else:
         text = str(value)
-    text = printable(text)
+    text = _PASSWORD.sub(r"\1***", printable(text))
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
 
 

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from mailagent.database.ending import keep_endings
+from mailagent.interfaces import StorageFailed
 
 #: How the URL of a PostgreSQL begins.
 POSTGRESQL = "postgresql+psycopg"
@@ -45,10 +46,18 @@ def database_url(text: str, state: str) -> sa.URL:
     return url.set(database=os.path.abspath(os.path.join(state, url.database)))
 
 
+def shown(url: sa.URL) -> str:
+    """A database's name for people, without a password."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    return url.difference_update_query(["password", "sslpassword"]).render_as_string(hide_password=True)
+
+
 def for_writing(url: sa.URL, busy: float = BUSY) -> sa.Engine:
     """The database for its writer; a SQLite file is made, readable by us alone, where there is none yet.
 
     @raise OSError: the file cannot be made.
+    @raise StorageFailed: the driver of PostgreSQL cannot be used.
     """
     if url.get_backend_name() != "sqlite":
         return _ending(_postgresql(url, writes=True))
@@ -76,8 +85,10 @@ def _ending(engine: sa.Engine) -> sa.Engine:
 
 
 def _postgresql(url: sa.URL, **more: Any) -> sa.Engine:
-    from mailagent.database import postgresql  # whose driver not everybody has
-
+    try:
+        from mailagent.database import postgresql  # whose driver not everybody has
+    except ImportError as error:
+        raise StorageFailed(f"the driver of PostgreSQL does not work here: {error}") from None
     return postgresql.engine(url, **more)
 
 

@@ -23,6 +23,8 @@ CONNECT = 10
 STATEMENT, ANSWER = 60, 75.0
 #: Milliseconds; less than C{deadlock_timeout}, which is a second.
 YIELD = 700
+#: C{read_only_sql_transaction}.
+_READ_ONLY = "25006"
 #: What libpq is told; the TCP settings find a peer that has gone without a word within a minute.
 _PARAMETERS: dict[str, Any] = {
     "application_name": "mailagent",
@@ -66,6 +68,8 @@ def engine(url: sa.URL, writes: bool, **more: Any) -> sa.Engine:
     arguments = {name: value for name, value in given.items() if name == "options" or name not in url.query}
     made = sa.create_engine(url, connect_args=arguments, **more)
     event.listen(made, "do_connect", lambda dialect, record, words, settings: Bounded.connect(*words, **settings))
+    if writes:
+        event.listen(made, "handle_error", _leave_standby)
     return made
 
 
@@ -73,6 +77,12 @@ def give_way(connection: sa.Connection) -> None:
     """Have this transaction wait for no table for longer than C{YIELD}: whoever comes after it waits as long, and two
     that wait for each other are told apart by the server only later, and then it may end the other one."""
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{YIELD}ms'")
+
+
+def _leave_standby(context: sa.engine.ExceptionContext) -> None:
+    """A server that may only be read has become a standby of another: what is connected to it looks for that one."""
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True
 
 
 def take_time(connection: sa.Connection) -> None:

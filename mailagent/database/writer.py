@@ -168,7 +168,7 @@ class Writer:
             entries = [*first, *self._waiting()]
             try:
                 self._transact(entries)
-            except Exception as error:  # not even the connection could be given back; whoever waits must hear of it
+            except Exception as error:  # no transaction could begin, or the connection not be given back
                 _fail([entry for entry in entries if not entry.ended], error)
             self._tell(entries)
 
@@ -182,19 +182,14 @@ class Writer:
         return entries
 
     def _transact(self, entries: Sequence[_Entry], tries: int = _TRIES) -> None:
-        """Do the jobs of C{entries} in one transaction; if that fails, each in its own."""
+        """Do the jobs of C{entries} in one transaction; if that fails, each in its own.
+
+        @raise StorageFailed: no transaction can begin; nothing has been told to those whose job was not done.
+        """
         committing = False
-        try:
+        with self._connected() as connection:
             with trouble():
-                connection = self._engine.connect()
-        except Exception as error:
-            return _fail(entries, error)
-        with connection:
-            try:
-                with trouble():
-                    transaction = connection.begin()
-            except Exception as error:
-                return _fail(entries, error)
+                transaction = connection.begin()
             try:
                 with trouble(), transaction:
                     results = _done(connection, entries)
@@ -213,6 +208,10 @@ class Writer:
         for entry in entries:
             self._transact([entry])
         return None
+
+    def _connected(self) -> sa.Connection:
+        with trouble():
+            return self._engine.connect()
 
 
 def _done(connection: sa.Connection, entries: Sequence[_Entry]) -> dict[_Entry, Any]:

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+from functools import partial
 from typing import Any
 
 from twisted.internet.protocol import Factory
@@ -33,7 +34,9 @@ def main(number: int, log_format: str, listeners: int) -> None:
     _begin_log(number, log_format)
     clock: Any = reactor
     clock.seconds = time.monotonic  # as in the owner: the wall clock may be set
-    worker = Worker(number, clock, Counts.of(COUNTS), range(LISTENERS, LISTENERS + listeners), _silence)
+    inherited = range(LISTENERS, LISTENERS + listeners)
+    alarm = partial(signal.setitimer, signal.ITIMER_REAL)  # SIGALRM's default action asks nothing of what hangs
+    worker = Worker(number, clock, Counts.of(COUNTS), inherited, _silence, alarm)
     # A terminal, or a supervisor of services, may signal all processes; for us, our owner decides.
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(ignored, signal.SIG_IGN)

@@ -2,8 +2,8 @@
 
 A message's content comes in pieces, each answered when the next is welcome; it is staged like any that comes in here,
 so it is bounded in memory, and the answer to the last piece is the queue's own. What comes in one piece goes into the
-queue at once. What a process that ends has begun is
-forgotten, and the turns it holds are given back.
+queue at once, as long as there is memory for it. What a process that ends has begun is forgotten, and the turns it
+holds are given back.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred, DeferredLock
 
+from mailagent.budget import Budget
 from mailagent.envelope.queued import QueuedMessage
-from mailagent.interfaces import IMailstore, IQueue, IStagedBody
+from mailagent.interfaces import IMailstore, IQueue, IStagedBody, StorageFailed
 from mailagent.policy.login_limits import LoginLimits
 from mailagent.workers import wire
 from mailagent.workers.channel import Words
@@ -31,11 +32,13 @@ class Owner:
 
     @ivar mailstore: stages content.
     @ivar limits: the failed logins of all processes.
+    @ivar budget: the memory of this process.
     """
 
     _mailstore: IMailstore
     _queue: IQueue
     _limits: LoginLimits
+    _budget: Budget
     _coming: dict[int, tuple[list[QueuedMessage], IStagedBody]] = attrs.field(factory=dict, init=False)
     _turns: dict[int, list[DeferredLock]] = attrs.field(factory=dict, init=False)
 
@@ -61,10 +64,22 @@ class Owner:
             self._turn_over(b"", number)
 
     def _enqueue(self, octets: bytes, number: int, messages: Sequence[Mapping[str, Any]], whole: bool) -> Any:
-        if whole:
-            return self._queue.take(wire.unpack(messages), octets)
-        self._coming[number] = (wire.unpack(messages), self._mailstore.stage(None))
+        unpacked = wire.unpack(messages)
+        if whole and not self._budget.exhausted:
+            return self._take_at_once(unpacked, octets)
+        self._coming[number] = (unpacked, self._mailstore.stage(None))
         return self._piece(octets, number, whole)
+
+    def _take_at_once(self, messages: Sequence[QueuedMessage], octets: bytes) -> Deferred[None]:
+        held = len(octets) + sum(len(message.body or b"") for message in messages)
+
+        def release(result: Any) -> Any:
+            self._budget.change(-held)
+            return result
+
+        taken = self._queue.take(messages, octets)
+        self._budget.change(held)
+        return taken.addBoth(release)
 
     def _piece(self, octets: bytes, number: int, whole: bool) -> Deferred[None]:
         return Deferred.fromCoroutine(self._take(octets, number, whole))
@@ -74,7 +89,10 @@ class Owner:
         wait = body.write(octets)
         if wait is not None:
             await wait
-        if whole and self._coming.pop(number, None) is not None:
+        if number not in self._coming:
+            raise StorageFailed("who sent it has given it up")
+        if whole:
+            del self._coming[number]
             try:
                 await self._mailstore.commit(messages[0].id, (), body, partial(self._queue.enqueue, messages))
             finally:

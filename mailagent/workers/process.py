@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import attrs
@@ -95,13 +95,14 @@ class WorkerProcess(ProcessProtocol):
             events.ERROR(self._log, what=f"worker {self.number}", reason=line)
 
     def processEnded(self, reason: Failure) -> None:
-        """It is gone, and all its output has been read."""
-        if self._lines:
-            self._write(self._lines.decode("utf-8", "replace") + "\n")
-        self._owner.gone()
-        self.channel.close()
+        """It is gone, and all its output has been read. Whatever fails here, its end is told."""
         signal, status = getattr(reason.value, "signal", None), getattr(reason.value, "exitCode", None)
-        self._calls.ended(self, f"exit status {status}" if signal is None else f"signal {signal}")
+        with ExitStack() as last:
+            last.callback(self._calls.ended, self, f"exit status {status}" if signal is None else f"signal {signal}")
+            last.callback(self.channel.close)
+            last.callback(self._owner.gone)
+            if self._lines:
+                self._write(self._lines.decode("utf-8", "replace") + "\n")
 
 
 @attrs.frozen
@@ -141,9 +142,12 @@ class Launch:
             ]
             self._reactor.spawnProcess(process, sys.executable, words, _environment(), childFDs=inherited)
             ours.setblocking(False)
-            self._reactor.adoptStreamConnection(
-                ours.fileno(), socket.AF_UNIX, Factory.forProtocol(lambda: process.channel)
-            )
+            channel = Factory.forProtocol(lambda: process.channel)
+            try:
+                self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, channel)
+            except OSError:
+                process.kill()
+                raise
         return process
 
 

@@ -93,14 +93,14 @@ class Supervisor:
 
     def _fill(self, place: _Place) -> None:
         place.next, place.heard, place.silent, place.began = None, False, 0, self._clock.seconds()
-        calls = Calls(lambda process: self._beat(place), lambda process, status: self._ended(place, status))
+        calls = Calls(partial(self._beat, place), partial(self._ended, place))
         try:
             place.process = self._launch(place.number, self._listeners, calls)
         except OSError as error:
             events.ERROR(self._log, what=f"starting worker {place.number}", reason=str(error))
             self._fill_again(place)
             return
-        asked = place.process.channel.ask("start", pickle.dumps(self._handed_down(self._config)))
+        asked = place.process.channel.ask("start", pickle.dumps(self._config))
         asked.addCallbacks(partial(self._serves, place.process), partial(self._serves_not, place.process))
 
     def _serves(self, process: WorkerProcess, _: object) -> None:
@@ -111,13 +111,9 @@ class Supervisor:
             events.ERROR(self._log, what=f"worker {process.number}, its start", reason=str(failure.value))
         process.kill()
 
-    def _handed_down(self, config: Config) -> Config:
-        """What a process goes by: its own share of the memory."""
-        memory = type(config.limits.memory)(max(config.limits.memory // len(self._places), 1))
-        return attrs.evolve(config, limits=attrs.evolve(config.limits, memory=memory))
-
-    def _beat(self, place: _Place) -> None:
-        place.heard, place.silent = True, 0
+    def _beat(self, place: _Place, process: WorkerProcess) -> None:
+        if process is place.process:
+            place.heard, place.silent = True, 0
 
     def _look(self) -> None:
         for place in self._places:
@@ -129,10 +125,11 @@ class Supervisor:
                 events.WORKER_HUNG(self._log, worker=place.number, pid=place.process.pid, seconds=patience)
                 place.process.kill()
 
-    def _ended(self, place: _Place, status: str) -> None:
-        assert place.process is not None
+    def _ended(self, place: _Place, process: WorkerProcess, status: str) -> None:
+        if process is not place.process:
+            return  # one that could not be started whole: it never had the place
         self._counts.clear(place.number)
-        pid, place.process = place.process.pid, None
+        pid, place.process = process.pid, None
         if self._stopped is None:
             events.WORKER_ENDED(self._log, worker=place.number, pid=pid, status=status)
             if self._clock.seconds() - place.began >= STEADY:
@@ -160,7 +157,7 @@ class Supervisor:
 
     async def _agree(self, config: Config) -> Callable[[], Deferred[Any]]:
         asked = self._processes()
-        packed = pickle.dumps(self._handed_down(config))
+        packed = pickle.dumps(config)
         answers = await DeferredList(
             [process.channel.ask("make_ready", packed) for process in asked], consumeErrors=True
         )
@@ -188,7 +185,7 @@ class Supervisor:
         return placed.addErrback(partial(self._serves_not, process))
 
     def stop(self, seconds: float) -> Deferred[None]:
-        """Let open transactions finish, within so many seconds; fires when all processes have ended."""
+        """Let open transactions finish, within so many seconds; fires when all processes have ended, or cannot."""
         self._stopped = Deferred()
         if self._looking.running:
             self._looking.stop()
@@ -217,9 +214,21 @@ class Supervisor:
     def _kill_all(self) -> None:
         for process in self._processes():
             process.kill()
+        if self._processes():
+            self._deadline = self._clock.callLater(_LAST_WORDS, self._give_up)
+
+    def _give_up(self) -> None:
+        """Wait no more for who is not ended even by being killed, as long as a disk that hangs has it."""
+        numbers = ", ".join(str(process.number) for process in self._processes())
+        events.ERROR(self._log, what="stopping", reason=f"workers that do not end, waited for no more: {numbers}")
+        self._all_ended()
 
     def _perhaps_stopped(self) -> None:
-        if self._stopped is None or self._stopped.called or self._processes():
+        if not self._processes():
+            self._all_ended()
+
+    def _all_ended(self) -> None:
+        if self._stopped is None or self._stopped.called:
             return
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()

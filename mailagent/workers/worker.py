@@ -23,19 +23,30 @@ from mailagent.workers.counts import Counts, SharedAdmission
 from mailagent.workers.listening import listen
 from mailagent.workers.remote import RemoteLoginLimits, RemoteQueue
 
+#: Seconds without a sign of life from ourselves after which the system ends us, should the owner be gone, who would
+#: have done so long before. Time in which the machine is suspended does not count.
+ALARM = 60.0
+
 
 class Worker:
     """See the module.
 
     @param listeners: descriptors, in the configuration's order.
     @param silence: has nothing be written any more, where nobody reads.
+    @param alarm: has the system end this process in so many seconds, unless it is called again.
     @ivar channel: to the owner.
     """
 
     _log = Logger(namespace="mailagent.workers")
 
     def __init__(
-        self, number: int, reactor: Any, counts: Counts, listeners: Sequence[int], silence: Callable[[], None]
+        self,
+        number: int,
+        reactor: Any,
+        counts: Counts,
+        listeners: Sequence[int],
+        silence: Callable[[], None],
+        alarm: Callable[[float], object],
     ) -> None:
         self._admission = SharedAdmission(counts, number)
         self._reactor = reactor
@@ -46,7 +57,8 @@ class Worker:
         self._in_pool: Callable[..., Deferred[Any]]
         self._ready: Callable[[], None] = lambda: None
         self._stopping = False
-        self._beating = LoopingCall(lambda: self.channel.tell("beat"))
+        self._alarm = alarm
+        self._beating = LoopingCall(self._beat)
         self._beating.clock = reactor
         words: Words = {
             "start": self._start,
@@ -57,9 +69,14 @@ class Worker:
         }
         self.channel = Channel(words, self._owner_gone)
 
+    def _beat(self) -> None:
+        self._alarm(ALARM)
+        self.channel.tell("beat")
+
     # Configurations come as the owner has checked them, from a process that could do with us whatever it wants.
 
     def _start(self, octets: bytes) -> Deferred[None] | None:
+        self._alarm(ALARM)
         config: Config = pickle.loads(octets)  # noqa: S301
         storage = Storage(config, self._reactor)
         self._in_pool = storage.in_pool

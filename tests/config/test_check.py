@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mailagent.config import check
 from tests.config.test_structure import WHITELIST, config, problems
 
 
@@ -203,3 +204,19 @@ def test_an_alias_leads_to_a_thousand_targets_at_most_counted_along_every_way() 
     config(ALIASES + f'all = ["x@example.org", "x@example.org"]\nx = [{many}]')
     wrong = problems(ALIASES + f'all = ["x@example.org", "x@example.org", "ann"]\nx = [{many}]')
     assert wrong == {"whitelist.aliases.all": "leads to more than 1000 targets"}
+
+
+def test_postgresql_without_its_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    toml = WHITELIST + '\n[queue]\nurl = "postgresql+psycopg://mail@db.example/mail"'
+    assert problems(toml) == {}
+    monkeypatch.setattr(check, "find_spec", lambda name: None)
+    assert "pip install 'mailagent[postgres]'" in problems(toml)["queue.url"]
+
+
+@pytest.mark.parametrize(
+    "url", ["postgres://mail:secret@db/mail", "mysql://u:p@ss:secret word@h/d", "x://h/d?password=secret&x=1"]
+)
+def test_a_password_in_a_database_that_is_not_ours_is_not_shown(url: str) -> None:
+    told = problems(WHITELIST + f'\n[queue]\nurl = "{url}"')["queue.url"]
+    assert "postgresql+psycopg://" in told
+    assert "secret" not in told

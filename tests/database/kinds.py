@@ -13,7 +13,6 @@ import pytest
 
 from mailagent.database.engine import for_writing
 from mailagent.database.migration import migrate
-from mailagent.database.schema import compatibility, metadata
 from tests import programs
 from tests.database.support import Database
 from tests.postgres import Postgres, running
@@ -63,9 +62,9 @@ def make_database(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> 
                 database = Database(directory)
             else:
                 server: Postgres = request.getfixturevalue("postgres")
-                name = server.taken(request.getfixturevalue("template"))
-                tables = [table for table in metadata.tables if table != compatibility.name]
-                stack.callback(server.given_back, name, tables)
+                copied: str = request.getfixturevalue("template")
+                name = server.taken(copied)
+                stack.callback(server.given_back, name, copied)
                 database = Database(tmp_path, url=server.url(name))
             made.append(stack.enter_context(database))
             return database

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from mailagent.database.engine import database_url, for_reading
+from mailagent import database as room
+from mailagent.database import engine
+from mailagent.database.engine import database_url, for_reading, for_writing, shown
+from mailagent.interfaces import StorageFailed
 from tests.database.support import Database
 
 
@@ -81,3 +85,22 @@ def test_a_directory_may_have_any_name(tmp_path: Path) -> None:
 def test_text_that_is_not_utf_8_is_no_error_of_the_whole_row(database: Database) -> None:
     database.execute("INSERT INTO staged VALUES (CAST(x'ff61' AS TEXT), 0)")
     assert database.rows("SELECT message_id FROM staged") == ["\udcffa"]
+
+
+def test_a_database_is_shown_without_a_password() -> None:
+    url = sa.make_url("postgresql+psycopg://ann:secret@db/mail?password=secret2&sslpassword=secret3&sslmode=require")
+    assert shown(url) == "postgresql+psycopg://ann:***@db/mail?sslmode=require"
+    assert shown(database_url("sqlite:///queue.db", "/state")) == "/state/queue.db"
+
+
+def test_postgresql_without_its_driver_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="pip install"):
+        database_url("postgresql+psycopg://ann:secret@db/mail", "/state")
+
+
+def test_a_driver_that_does_not_work_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mailagent.database.postgresql", None)
+    monkeypatch.delattr(room, "postgresql", raising=False)
+    with pytest.raises(StorageFailed, match="driver"):
+        for_writing(sa.make_url("postgresql+psycopg://db/mail"))

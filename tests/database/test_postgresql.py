@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from mailagent.database import postgresql
-from mailagent.database.engine import for_reading, for_writing
+from mailagent.database.engine import database_url, for_reading, for_writing
 from mailagent.database.trouble import DatabaseLost, trouble
 from mailagent.interfaces import StorageFailed
 from tests.database.kinds import only_postgresql
@@ -78,17 +79,51 @@ def test_a_server_that_says_nothing_more_is_given_up(frozen: sa.Connection) -> N
         frozen.exec_driver_sql("SELECT 1")
 
 
-def test_a_password_is_in_no_error() -> None:
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Postgres]:
+    """A server that asks C{ann} for her password."""
     with running("password_encryption = 'scram-sha-256'\n") as server:
-        server.execute("CREATE USER ann PASSWORD 'right'")
-        (server.data / "pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\nlocal all mail trust\n")
+        server.execute("CREATE USER ann PASSWORD 'open:sesame'")
+        (server.data / "pg_hba.conf").write_text("host all ann 127.0.0.1/32 scram-sha-256\nlocal all mail trust\n")
         server.execute("SELECT pg_reload_conf()")
-        url = server.url("postgres", "127.0.0.1").set(username="ann", password="wrong-secret")
-        engine = for_reading(url)
-        with pytest.raises(StorageFailed, match="authentication failed") as caught, trouble():
-            engine.connect()
-        assert "secret" not in str(caught.value)
+        yield server
+
+
+def as_ann(server: Postgres, **query: str) -> sa.URL:
+    return server.url("postgres", "127.0.0.1", **query).set(username="ann")
+
+
+def who(url: sa.URL) -> object:
+    """As whom the server knows us."""
+    engine = for_reading(url)
+    try:
+        with trouble(), engine.connect() as connection:
+            return connection.exec_driver_sql("SELECT current_user").scalar()
+    finally:
         engine.dispose()
+
+
+def test_a_wrong_password_is_in_no_error(guarded: Postgres) -> None:
+    with pytest.raises(StorageFailed, match="authentication failed") as caught:
+        who(as_ann(guarded).set(password="wrong-secret"))
+    assert "secret" not in str(caught.value)
+
+
+def test_a_password_can_be_in_a_file_that_the_url_names(guarded: Postgres, tmp_path: Path) -> None:
+    file = tmp_path / "pgpass"
+    file.write_text(f"127.0.0.1:{guarded.port}:*:ann:open\\:sesame\n")
+    file.chmod(0o600)
+    assert who(as_ann(guarded, passfile=str(file))) == "ann"
+
+
+def test_all_can_be_in_a_service_that_the_url_names(
+    guarded: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "services"
+    lines = ["[mail]", "host=127.0.0.1", f"port={guarded.port}", "user=ann", "password=open:sesame", "dbname=postgres"]
+    file.write_text("\n".join(lines))
+    monkeypatch.setenv("PGSERVICEFILE", str(file))
+    assert who(database_url("postgresql+psycopg://?service=mail", "/state")) == "ann"
 
 
 def test_a_server_that_is_not_there_is_trouble(postgres: Postgres) -> None:

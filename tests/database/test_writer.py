@@ -281,6 +281,22 @@ def test_a_batch_does_not_wait_for_a_held_database_job_by_job(writer: Writer, en
     assert len(begun) == 1
 
 
+def test_jobs_are_not_tried_one_by_one_where_none_can_begin(writer: Writer, engine: sa.Engine) -> None:
+    held = Held(writer)
+    begun: list[sa.Connection] = []
+
+    @event.listens_for(engine, "begin")
+    def _(connection: sa.Connection) -> None:
+        begun.append(connection)
+        if len(begun) > 1:
+            raise sa.exc.OperationalError("BEGIN", {}, Exception("gone"))
+
+    waiting = [writer.run(job) for job in (lambda connection: 1 / 0, note("b"), note("c"))]
+    held.let_go()
+    assert [type(each) for each in results(writer, *waiting)] == [StorageFailed] * 3
+    assert len(begun) == 2  # all of them together, then the first alone
+
+
 def test_a_full_database_is_told_as_such(tmp_path: Path) -> None:
     with Database(tmp_path) as database:
         pages = database.rows("PRAGMA page_count")[0]

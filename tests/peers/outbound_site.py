@@ -38,6 +38,7 @@ whitelist = {{ hosts = ["here.test"], users = ["ann", "bob"], postmaster = "bob"
 relay = {{ networks = ["127.0.0.0/8"], resolver = "127.0.0.1:{resolver}", port = {port}, connect_time = "5 s" }}
 limits = {{ sessions_per_network = 1000, stop_time = "{stop_time}" }}
 [queue]
+url = "{url}"
 retry_first = "{retry_first}"
 retry_most = "2 s"
 give_up = "{give_up}"
@@ -116,7 +117,12 @@ class Site:
     program: tuple[str, ...] = (str(TWISTD),)
 
     def configure(
-        self, give_up: str = "5 d", stop_time: str = "10 s", retry_first: str = "1 s", workers: int = 1
+        self,
+        give_up: str = "5 d",
+        stop_time: str = "10 s",
+        retry_first: str = "1 s",
+        workers: int = 1,
+        url: str = "sqlite:///queue.db",
     ) -> None:
         text = _CONFIGURATION.format(
             workers=workers,
@@ -126,6 +132,7 @@ class Site:
             give_up=give_up,
             stop_time=stop_time,
             retry_first=retry_first,
+            url=url,
         )
         (self.directory / "mailagent.toml").write_text(text)
 
@@ -144,12 +151,13 @@ class Site:
             return environment()
         return environment(PYTHONPATH=f"{_CLOCK}{os.pathsep}{ROOT}", CLOCK=str(self._clock))
 
-    def start(self, level: str = "info") -> Server:
-        """A new server, which listens."""
+    def start(self, level: str = "info", listens: bool = True) -> Server:
+        """A new server, which listens; or is about to, or will not."""
         command = [*self.program, "-n", "--pidfile=", "mailagent", "--log-format", "json", "--log-level", level]
         server = Server(command, self.directory, self._environment())
         self.servers.append(server)
-        server.wait_for("listening")
+        if listens:
+            server.wait_for("listening")
         return server
 
     @property

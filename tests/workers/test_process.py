@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Any
@@ -45,7 +46,8 @@ class World:
         self.events = Events()
         self.clock = Clock()
         limits = LoginLimits(3, 60.0, 1.0, Clock().seconds)
-        self.owner = Owner(MemoryServer().mailstore, MemoryQueue(), limits)
+        server = MemoryServer()
+        self.owner = Owner(server.mailstore, MemoryQueue(), limits, server.budget)
         calls = Calls(lambda process: None, lambda process, status: self.ended.append(status))
         self.process = WorkerProcess(2, self.owner, self.lines.append, calls, self.clock)
         self.process._log = self.events.log
@@ -88,6 +90,19 @@ def test_what_a_killed_process_had_begun_to_write_is_a_line_of_its_own(world: Wo
     assert world.ended == ["signal 9"]
 
 
+def test_a_log_that_takes_nothing_hides_no_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(lines: str) -> None:
+        raise ValueError(lines)
+
+    monkeypatch.setattr(world.process, "_write", refuse)
+    world.owner._coming[1] = ([], MemoryServer().mailstore.stage(None))
+    world.process.outReceived(b"torn")
+    with pytest.raises(ValueError, match="torn"):
+        world.process.processEnded(Failure(ProcessTerminated(signal=9)))
+    assert world.ended == ["signal 9"]
+    assert world.owner._coming == {}
+
+
 @pytest.mark.parametrize(
     ("reason", "status"), [(ProcessDone(0), "exit status 0"), (ProcessTerminated(3), "exit status 3")]
 )
@@ -117,11 +132,16 @@ class Reactor:
     def __init__(self) -> None:
         self.spawned: list[Any] = []
         self.adopted = 0
+        self.full = False
+        self.transport = Transport()
 
     def spawnProcess(self, process: Any, executable: str, args: Any, env: Any, childFDs: Any) -> None:
+        process.makeConnection(self.transport)
         self.spawned.append((args, env, childFDs))
 
     def adoptStreamConnection(self, descriptor: int, family: Any, factory: Any) -> None:
+        if self.full:
+            raise OSError(errno.EMFILE, "Too many open files")
         self.adopted += 1
 
 
@@ -139,3 +159,11 @@ def test_it_inherits_the_channel_the_counts_and_the_listeners_and_nothing_of_sys
     assert set(inherited) == {0, 1, 2, CHANNEL, COUNTS, LISTENERS, LISTENERS + 1}
     assert [inherited[number] for number in (COUNTS, LISTENERS, LISTENERS + 1)] == [50, 60, 70]
     assert reactor.adopted == 1
+
+
+def test_one_that_cannot_be_talked_to_is_killed(world: World) -> None:
+    reactor = Reactor()
+    reactor.full = True
+    with pytest.raises(OSError, match="Too many"):
+        Launch(reactor, lambda: world.owner, 50, "json", world.lines.append)(1, [60], world.process._calls)
+    assert reactor.transport.signals == ["KILL"]

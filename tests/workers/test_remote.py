@@ -29,7 +29,7 @@ class World:
         self.server = MemoryServer()
         self.queue = MemoryQueue()
         self.limits = LoginLimits(2, 60.0, 1.0, Clock().seconds)
-        self.owner = Owner(self.server.mailstore, self.queue, self.limits)
+        self.owner = Owner(self.server.mailstore, self.queue, self.limits, self.server.budget)
         channel = Channel({})
         self.line = Line(channel, Channel(self.owner.words))
         self.remote = RemoteQueue(channel, NowReactor())
@@ -37,7 +37,7 @@ class World:
 
     def another(self) -> tuple[Owner, RemoteLoginLimits]:
         """A second session process's."""
-        owner, channel = Owner(self.server.mailstore, self.queue, self.limits), Channel({})
+        owner, channel = Owner(self.server.mailstore, self.queue, self.limits, self.server.budget), Channel({})
         Line(channel, Channel(owner.words))
         return owner, RemoteLoginLimits(channel)
 
@@ -90,6 +90,35 @@ def test_the_queues_trouble_with_small_content_is_the_workers(world: World, trou
     assert str(SynchronousTestCase().failureResultOf(failed, type(trouble)).value) == str(trouble)
 
 
+def test_small_content_counts_in_the_owners_memory_until_it_is_answered(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[Deferred[None]] = []
+
+    def take(*_: object) -> Deferred[None]:
+        waiting.append(Deferred())
+        return waiting[-1]
+
+    monkeypatch.setattr(world.queue, "take", take)
+    taken = [world.remote.take([message()], b"x" * size) for size in (100, 20)]
+    assert world.server.budget.used == 120
+    waiting[0].callback(None)
+    assert world.server.budget.used == 20
+    waiting[1].errback(StorageFull("no room"))
+    assert world.server.budget.used == 0
+    SynchronousTestCase().failureResultOf(taken[1], StorageFull)
+
+
+def test_small_content_goes_to_a_file_where_the_owners_memory_is_used_up(world: World) -> None:
+    world.server.budget.limit = 0
+    world.server.budget.change(1)
+    before = len(world.server.files.calls)
+    result(world.remote.take([message()], b"x" * 1000))
+    assert "open_anonymous" in str(world.server.files.calls[before:])
+    assert world.queue.messages == [(message(), b"x" * 1000)]
+    assert world.server.budget.used == 1
+
+
 def test_the_owner_gone_is_a_storage_that_failed(world: World) -> None:
     waiting = Channel({"enqueue": lambda *_, **__: Deferred()})
     asking = Channel({})
@@ -122,6 +151,21 @@ def test_what_a_process_that_ends_was_sending_is_forgotten(world: World) -> None
     assert world.server.budget.used == 100
     world.owner.gone()
     assert world.server.budget.used == 0
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_what_was_forgotten_meanwhile_is_no_success(world: World, monkeypatch: pytest.MonkeyPatch, last: bool) -> None:
+    written: Deferred[None] = Deferred()
+    body = world.server.mailstore.stage(None)
+    monkeypatch.setattr(type(body), "write", lambda self, octets: written)
+    channel = Channel({})
+    Line(channel, Channel(world.owner.words))
+    world.owner._coming[1] = ([message()], body)
+    taken = channel.ask("piece", b"x", number=1, whole=last)
+    channel.tell("forget", number=1)
+    written.callback(None)
+    SynchronousTestCase().failureResultOf(taken, StorageFailed)
+    assert world.queue.messages == []
 
 
 def test_failed_logins_count_over_all_processes(world: World) -> None:

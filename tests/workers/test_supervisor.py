@@ -33,6 +33,7 @@ class Process:
         self.told: list[str] = []
         self.config: Config | None = None
         self.refuses = False
+        self.immortal = False
         words = {word: self._note(word) for word in ("put_in_place", "drain", "hurry")}
         self._line = Line(self.channel, Channel({**words, "start": self._take, "make_ready": self._take}))
 
@@ -48,7 +49,8 @@ class Process:
         self.calls.beat(self)  # type: ignore[arg-type]
 
     def kill(self) -> None:
-        self.end("signal 9")
+        if not self.immortal:
+            self.end("signal 9")
 
     def end(self, status: str = "exit status 0") -> None:
         self._line.cut()
@@ -103,13 +105,12 @@ def world() -> World:
     return World()
 
 
-def test_each_place_is_taken_with_the_listeners_and_a_share_of_the_memory(world: World) -> None:
+def test_each_place_is_taken_with_the_listeners_and_the_configuration(world: World) -> None:
     assert world.numbers == [1, 2]
     assert world.listeners == [7, 9]
     found = world.started[0].config
     assert found is not None
-    assert found.limits.memory == world.config.limits.memory // 2
-    assert found.whitelist == world.config.whitelist
+    assert found == world.config
     assert world.events.named == ["worker_started"] * 2
 
 
@@ -148,6 +149,24 @@ def test_one_that_cannot_be_started_is_tried_again(world: World) -> None:
     world.fails = False
     world.clock.advance(1)
     assert world.numbers == [1, 2, 1]
+
+
+def test_one_that_was_never_there_is_not_taken_for_its_successor(world: World) -> None:
+    before = Process(1, world.started[0].calls)
+    before.end("signal 9")
+    world.started[0].end()
+    before.end("signal 9")
+    world.clock.advance(0)
+    world.counts.add(1, (0,), 5)
+    before.end("signal 9")
+    assert world.numbers == [1, 2, 1]
+    assert world.counts.sum(0) == 5
+    assert world.events.named.count("worker_ended") == 1
+    world.pass_time(3, *world.started)
+    for _ in range(SILENCE):
+        before.beat()
+        world.pass_time(1, world.started[1])
+    assert world.events.named.count("worker_hung") == 1
 
 
 def test_one_that_is_silent_is_killed_and_replaced_and_the_other_is_not(world: World) -> None:
@@ -239,6 +258,18 @@ def test_who_does_not_end_in_time_is_killed(world: World) -> None:
     world.clock.advance(5)
     assert stopped
     assert world.events.named[2:] == ["worker_ended"] * 2
+
+
+def test_who_cannot_even_be_killed_is_waited_for_no_more(world: World) -> None:
+    stopped = stop(world)
+    world.started[1].immortal = True
+    world.clock.advance(33)
+    assert not stopped
+    world.clock.advance(3)
+    assert stopped
+    assert world.events.named[2:] == ["worker_ended", "error"]
+    world.started[1].end("signal 9")
+    assert world.clock.getDelayedCalls() == []
 
 
 def test_a_hurry_is_passed_on_and_short(world: World) -> None:

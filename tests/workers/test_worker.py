@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
 
 from mailagent import state
 from mailagent.config import Config
 from mailagent.config.values import ConfiguredPath
-from mailagent.workers.channel import Channel
+from mailagent.workers.channel import Channel, Refused
 from mailagent.workers.counts import Counts
-from mailagent.workers.worker import Worker
+from mailagent.workers.worker import ALARM, Worker
 from tests.memory_server import make_config
 from tests.workers.support import Line
 
@@ -23,13 +25,14 @@ from tests.workers.support import Line
 class World:
     """A worker without listeners, and its owner's end of the channel."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, listeners: Sequence[int] = ()) -> None:
         state.make_directory(str(directory))
         self.config: Config = attrs.evolve(make_config(), state=ConfiguredPath(str(directory)), listen=())
         self.reactor: Any = MemoryReactorClock()
         self.silenced = False
         self.beats = 0
-        self.worker = Worker(1, self.reactor, Counts.make(2), (), self._silence)
+        self.alarms: list[float] = []
+        self.worker = Worker(1, self.reactor, Counts.make(2), listeners, self._silence, self.alarms.append)
         self.owner = Channel({"beat": self._beat})
         self.line = Line(self.owner, self.worker.channel)
 
@@ -57,6 +60,13 @@ def test_it_tells_every_second_that_it_is_alive(world: World) -> None:
     assert world.beats == 6
 
 
+def test_its_alarm_is_put_off_with_every_beat(world: World) -> None:
+    assert world.alarms == []
+    world.start()
+    world.reactor.pump([1.0] * 5)
+    assert world.alarms == [ALARM] * 7, "at the start, and with every beat"
+
+
 def test_told_to_drain_it_ends(world: World) -> None:
     world.start()
     world.owner.tell("drain", seconds=30.0)
@@ -76,7 +86,21 @@ def test_it_ends_though_it_was_never_told_to_begin(world: World) -> None:
     assert world.reactor.hasStopped
 
 
-def test_a_start_that_fails_is_told(world: World) -> None:
-    answers: list[Any] = []
-    world.owner.ask("start", b"no configuration").addErrback(answers.append)
-    assert len(answers) == 1
+@pytest.mark.parametrize(
+    ("listeners", "octets", "reason"),
+    [([], b"no configuration", "UnpicklingError"), ([99], None, "certificate")],
+    ids=["no configuration", "no certificate"],
+)
+def test_a_start_that_fails_is_told_and_opens_nothing(
+    tmp_path: Path, listeners: Sequence[int], octets: bytes | None, reason: str
+) -> None:
+    world = World(tmp_path / "state", listeners)
+    missing = ConfiguredPath(str(tmp_path / "certificate"))
+    tls = attrs.evolve(world.config.tls, certificate=missing, key=missing)
+    config = attrs.evolve(world.config, tls=tls, listen=make_config().listen[:1])
+    asked = world.owner.ask("start", pickle.dumps(config) if octets is None else octets)
+    failure = SynchronousTestCase().failureResultOf(asked, Refused)
+    assert reason in str(failure.value)
+    assert world.worker._ports == []
+    assert world.reactor.getReaders() == []
+    assert world.beats == 0

@@ -1,0 +1,52 @@
+"""C{mailagent queue move}: take the queue to another database, while servers work on either."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import click
+
+from mailagent.cli.options import config_option
+from mailagent.cli.queue_access import Access
+from mailagent.database.engine import shown
+from mailagent.database.migration import migrate
+from mailagent.queue.moving import Move, MoveRefused
+
+#: Seconds between looks at what is being delivered.
+_PAUSE = 1.0
+
+
+@click.command("move")
+@click.option("--to", "target", metavar="URL", required=True, help="The database to move to; made ready if it is new.")
+@click.option("--from", "source", metavar="URL", help="The one to move from; else that of the configuration.")
+@config_option
+@click.option("--state-directory", metavar="DIRECTORY", help="The server's, where its configuration names another.")
+def move(target: str, source: str | None, config: str | None, state_directory: str | None) -> None:
+    """Take all that waits, and its history, to another database.
+
+    Servers may be at work on either. What one has in hand is moved when that attempt has ended. A move that was cut off
+    is taken up where it was by the same command.
+    """
+    there = Access(config, state_directory, url=target, new=True)
+    here = Access(config, state_directory, url=source)
+    for url in (there.url, here.url if source else None):
+        if url is not None and (url.password or "password" in url.query):
+            raise click.UsageError("others can see arguments: have the password in ~/.pgpass, or a ?passfile=")
+    if there.url == here.url:
+        raise click.UsageError("the queue is there already: name another database, or what to move --from")
+    with here.writing() as one, there.writing(migrate) as other:
+        try:
+            moved = Move(one, other, shown(there.url), _wait).run()
+        except MoveRefused as error:
+            raise click.ClickException(str(error)) from None
+    click.echo(f"{moved.count} messages moved to {shown(there.url)}")
+    for id_ in moved.unfit:
+        click.echo(f"{id_}: cannot be read, and stays where it was", err=True)
+    if moved.unfit:
+        sys.exit(1)
+
+
+def _wait(busy: int) -> None:
+    click.echo(f"{busy} being delivered: waiting for them", err=True)
+    time.sleep(_PAUSE)

@@ -1,0 +1,182 @@
+"""Moving a queue from one database to another, while servers work on either.
+
+Messages go whole, with their history, some at a time: their recipients are marked at the source, where nobody takes
+them in hand any more; then they are written to the target; then they are removed from the source. Each is one
+transaction, so that wherever a move is cut off, the next one to the same target goes on: what is marked and not at the
+target yet is written there, and what is there already is only removed from the source. In between a message can be
+worked on in one place at most. What a living node has in hand is left to it, and moved when it has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import attrs
+import sqlalchemy as sa
+
+from mailagent.database.schema import attempts, chunks, messages, recipients
+from mailagent.queue.items import UNFINISHED
+from mailagent.queue.store_destinations import recompute, restore
+from mailagent.queue.store_nodes import living
+
+#: A marked recipient's state is this, ahead of what it was.
+MOVING = "moving:"
+#: Messages of one transaction.
+BATCH = 50
+_MARKED = recipients.c.state.startswith(MOVING)
+#: What the target cannot take as it is: text that is none, or values of a wrong type in a damaged row.
+_UNFIT = (sa.exc.DataError, sa.exc.StatementError, UnicodeError, TypeError, ValueError)
+
+
+class MoveRefused(Exception):
+    """A move that would lose mail, or deliver it twice; the text says what to do."""
+
+
+@attrs.define
+class Moved:
+    """What came of it: how many messages were moved, and the ids of those that cannot be."""
+
+    count: int = 0
+    unfit: list[str] = attrs.field(factory=list)
+
+
+@attrs.frozen
+class Move:
+    """From one database to another.
+
+    @ivar name: the target's, which is written beside what is marked.
+    @ivar wait: called with the number of messages that living nodes have in hand; returns to look again.
+    """
+
+    _source: sa.Engine
+    _target: sa.Engine
+    _name: str
+    _wait: Callable[[int], None]
+
+    def run(self) -> Moved:
+        """Move all there is, but for what comes in meanwhile. Blocks.
+
+        @raise MoveRefused: a move to another target has not been finished, or one from the target.
+        """
+        self._refuse()
+        moved = Moved()
+        ids: Iterator[Sequence[str]] = self._pages()
+        while True:
+            busy = [id_ for some in ids for id_ in self._some(some, moved)]
+            if not busy:
+                return moved
+            self._wait(len(busy))
+            ids = iter([busy[start : start + BATCH] for start in range(0, len(busy), BATCH)])
+
+    def _refuse(self) -> None:
+        with self._source.begin() as connection:
+            others = sa.select(recipients.c.lease_node).where(_MARKED, recipients.c.lease_node != self._name)
+            other = connection.scalar(others.limit(1))
+        if other is not None:
+            raise MoveRefused(f"what waits here is on its way to {other}: finish that first")
+        with self._target.begin() as connection:
+            onward = connection.scalar(sa.select(recipients.c.lease_node).where(_MARKED).limit(1))
+        if onward is not None:
+            raise MoveRefused(f"what waits there is on its way to {onward}: finish that first")
+
+    def _pages(self) -> Iterator[Sequence[str]]:
+        """The ids of all messages, some at a time."""
+        last = ""
+        while True:
+            page = sa.select(messages.c.id).where(messages.c.id > last).order_by(messages.c.id).limit(BATCH)
+            with self._source.begin() as connection:
+                ids = connection.scalars(page).all()
+            if not ids:
+                return
+            yield ids
+            last = ids[-1]
+
+    def _some(self, ids: Sequence[str], moved: Moved) -> list[str]:
+        """Move some messages; returns which of them a living node has in hand."""
+        with self._source.begin() as connection:
+            free = self._mark(connection, ids)
+        try:
+            self._write(free)
+        except _UNFIT as error:
+            if isinstance(error, sa.exc.DBAPIError) and not isinstance(error, sa.exc.DataError | sa.exc.IntegrityError):
+                raise  # the database's trouble, not the message's
+            if len(free) > 1:
+                return [busy for id_ in ids for busy in self._some([id_], moved)]
+            with self._source.begin() as connection:
+                _unmark(connection, free)
+            moved.unfit += free
+            free = []
+        with self._source.begin() as connection:
+            _remove(connection, free)
+        moved.count += len(free)
+        return [id_ for id_ in ids if id_ not in free and id_ not in moved.unfit]
+
+    def _mark(self, connection: sa.Connection, ids: Sequence[str]) -> list[str]:
+        """Have nobody take these messages in hand any more; those that are in a living node's are left out."""
+        columns = (recipients.c.message_id, recipients.c.lease_token, recipients.c.lease_node)
+        theirs = sa.select(*columns).where(recipients.c.message_id.in_(ids)).with_for_update()
+        rows, alive = connection.execute(theirs).all(), living(connection)
+        busy = {row.message_id for row in rows if row.lease_token is not None and row.lease_node in alive}
+        free = [id_ for id_ in ids if id_ not in busy]
+        waiting = sa.and_(recipients.c.message_id.in_(free), recipients.c.state.in_(UNFINISHED))
+        marked = sa.update(recipients).where(waiting).returning(recipients.c.destination)
+        changes = {"state": sa.literal(MOVING) + recipients.c.state, "lease_node": self._name, "lease_token": None}
+        recompute(connection, set(connection.scalars(marked.values(changes))))
+        return free
+
+    def _write(self, ids: Sequence[str]) -> None:
+        """Write messages to the target, unless they are there."""
+        with self._source.begin() as source, self._target.begin() as target:
+            there = set(target.scalars(sa.select(messages.c.id).where(messages.c.id.in_(ids))))
+            for id_ in ids:
+                if id_ not in there:
+                    _copy(source, target, id_)
+
+
+def _copy(source: sa.Connection, target: sa.Connection, id_: str) -> None:
+    """A message, with its content, its recipients and their history."""
+    row = source.execute(sa.select(messages).where(messages.c.id == id_)).mappings().one_or_none()
+    if row is None:  # it had ended, and was swept away
+        return
+    target.execute(sa.insert(messages), dict(row))
+    pieces = sa.select(chunks).where(chunks.c.message_id == id_).order_by(chunks.c.number)
+    for number in source.scalars(pieces.with_only_columns(chunks.c.number)).all():
+        piece = source.execute(pieces.where(chunks.c.number == number)).mappings().one()
+        target.execute(sa.insert(chunks), dict(piece))
+    theirs = sa.select(recipients).where(recipients.c.message_id == id_).order_by(recipients.c.id)
+    rows = source.execute(theirs).mappings().all()
+    if not rows:
+        return
+    adding = sa.insert(recipients).returning(recipients.c.id, sort_by_parameter_order=True)
+    numbers = target.scalars(adding, [_unmarked(row) for row in rows]).all()
+    new = dict(zip([row["id"] for row in rows], numbers, strict=True))
+    tried = sa.select(attempts).where(attempts.c.recipient_id.in_(list(new))).order_by(attempts.c.id)
+    history = [
+        {**_without_id(row), "recipient_id": new[row["recipient_id"]]} for row in source.execute(tried).mappings()
+    ]
+    if history:
+        target.execute(sa.insert(attempts), history)
+    restore(target, {row["destination"] for row in rows})
+
+
+def _without_id(row: sa.RowMapping) -> dict[str, object]:
+    """A row for another table, which gives it an id of its own."""
+    return {name: value for name, value in row.items() if name != "id"}
+
+
+def _unmarked(row: sa.RowMapping) -> dict[str, object]:
+    """A recipient's row as it was before it was marked."""
+    return {**_without_id(row), "state": row["state"].removeprefix(MOVING), "lease_node": None, "lease_token": None}
+
+
+def _unmark(connection: sa.Connection, ids: Sequence[str]) -> None:
+    """Leave messages where they are, after all."""
+    back = {"state": sa.func.substr(recipients.c.state, len(MOVING) + 1), "lease_node": None}
+    marked = sa.update(recipients).where(recipients.c.message_id.in_(ids), _MARKED)
+    restore(connection, set(connection.scalars(marked.values(back).returning(recipients.c.destination))))
+
+
+def _remove(connection: sa.Connection, ids: Sequence[str]) -> None:
+    """Forget messages, which are at the target."""
+    connection.execute(sa.delete(chunks).where(chunks.c.message_id.in_(ids)))
+    connection.execute(sa.delete(messages).where(messages.c.id.in_(ids)))

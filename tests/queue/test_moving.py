@@ -1,0 +1,190 @@
+"""A queue on its way to another database, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from mailagent.queue import moving
+from mailagent.queue.moving import Move, Moved, MoveRefused
+from mailagent.queue.store import Store
+from tests.database.kinds import MakeDatabase, only_sqlite
+from tests.database.support import Database
+from tests.queue.support import NOW, STORED, all_as, deferred, message, names
+
+DAY = 86400.0
+#: Of what waits, everything but the numbers that a database gives.
+WHAT = """
+SELECT m.id, m.body, m.chunks, r.address, r.state, r.attempts, r.due, r.lease_node, r.lease_token, a.code
+FROM messages m JOIN recipients r ON r.message_id = m.id LEFT JOIN attempts a ON a.recipient_id = r.id ORDER BY 1, 4
+"""
+
+
+class Killed(BaseException):
+    """There is no more of the process."""
+
+
+def nobody(busy: int) -> None:
+    pytest.fail(f"{busy} are waited for")
+
+
+class Site:
+    """Two databases, each with a node at work."""
+
+    def __init__(self, make: MakeDatabase, sqlite: Database) -> None:
+        self.here, self.there = sqlite, make()
+        self.ours, self.theirs = Store("ours"), Store("theirs")
+        self.here.write(self.ours.start)
+        self.there.write(self.theirs.start)
+
+    def move(self, wait: Callable[[int], None] | None = None, back: bool = False) -> Moved:
+        one, other = (self.there, self.here) if back else (self.here, self.there)
+        return Move(one.engine, other.engine, "there", wait or nobody).run()
+
+    def fill(self) -> None:
+        """Small, large, tried, ended in part, ended, held, and new."""
+        put = self.here.write
+        for number in range(3):
+            put(self.ours.insert, [message(f"old{number}", "a@x.example", "b@y.example")], b"old", NOW - DAY)
+        for item in put(self.ours.claim, NOW - DAY, 99, window=99):
+            ended = item.destination == "x.example" or item.message.id == "old0"
+            put(self.ours.settle, item, all_as(item, STORED) if ended else deferred(item, NOW), [], NOW, 0.0)
+        for number, octets in enumerate((b"large", b"content")):
+            put(self.ours.insert_chunk, "large", number, octets)
+        put(self.ours.insert, [message("large", "a@x.example")], None, NOW, 2)
+        put(self.ours.insert, [message("held", "a@z.example")], b"", NOW)
+        self.here.execute("UPDATE recipients SET state = 'held' WHERE message_id = 'held'")
+
+    def empty(self) -> None:
+        for database in (self.here, self.there):
+            for table in ("chunks", "messages", "destinations"):
+                database.execute(f"DELETE FROM {table}")
+
+
+@pytest.fixture
+def site(make_database: MakeDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with Database(tmp_path_factory.mktemp("source")) as sqlite:
+        yield Site(make_database, sqlite)
+
+
+def test_all_goes_there_and_back_as_it_was(site: Site) -> None:
+    site.fill()
+    before = site.here.rows(WHAT)
+    assert site.move() == Moved(5)
+    assert site.there.rows(WHAT) == before
+    assert site.here.rows("SELECT count(*) FROM messages") == site.here.rows("SELECT count(*) FROM chunks") == [0]
+    assert [site.there.read(site.theirs.read_piece, "large", number) for number in range(3)] == [
+        b"large",
+        b"content",
+        None,
+    ]
+    assert site.move(back=True) == Moved(5)
+    assert site.here.rows(WHAT) == before
+
+
+def test_what_was_moved_is_taken_in_hand_there_and_not_here(site: Site) -> None:
+    site.fill()
+    site.move()
+    assert site.here.write(site.ours.claim, NOW, 99) == []
+    found = names(site.there.write(site.theirs.claim, NOW, 99))
+    assert sorted(found) == [("large", ["a@x.example"]), ("old1", ["b@y.example"]), ("old2", ["b@y.example"])]
+
+
+def test_what_a_living_node_has_in_hand_is_waited_for(site: Site) -> None:
+    site.here.write(site.ours.insert, [message("m1", "a@x.example"), message("m2", "b@y.example")], b"", NOW)
+    [item] = site.here.write(site.ours.claim, NOW, 1, busy=["y.example"])
+    waits: list[int] = []
+
+    def wait(busy: int) -> None:
+        waits.append(busy)
+        assert site.there.rows("SELECT id FROM messages") == ["m2"]
+        if len(waits) == 2:
+            assert site.here.write(site.ours.settle, item, all_as(item, STORED), [], NOW, 0.0)
+
+    assert site.move(wait) == Moved(2)
+    assert waits == [1, 1]
+    assert site.there.rows("SELECT message_id, state FROM recipients ORDER BY 1") == [
+        ("m1", "delivered"),
+        ("m2", "queued"),
+    ]
+
+
+def test_what_a_dead_node_had_in_hand_is_moved(site: Site) -> None:
+    site.here.write(site.ours.insert, [message("m1", "a@x.example")], b"", NOW)
+    [item] = site.here.write(site.ours.claim, NOW, 1)
+    site.here.execute("UPDATE nodes SET heartbeat = 0")
+    assert site.move() == Moved(1)
+    assert not site.here.write(site.ours.settle, item, all_as(item, STORED), [], NOW, 0.0)
+    assert len(site.there.write(site.theirs.claim, NOW, 1)) == 1
+
+
+@only_sqlite
+def test_a_message_that_the_other_database_cannot_take_stays(site: Site) -> None:
+    site.here.write(site.ours.insert, [message(f"m{number}", "a@x.example") for number in range(3)], b"", NOW)
+    site.here.execute("UPDATE messages SET header = 7 WHERE id = 'm1'")
+    assert site.move() == Moved(2, ["m1"])
+    assert site.here.rows("SELECT message_id, state, lease_node FROM recipients") == [("m1", "queued", None)]
+    assert site.here.rows("SELECT ready FROM destinations") == [NOW]
+
+
+def test_an_unfinished_move_is_finished_before_another_begins(site: Site, make_database: MakeDatabase) -> None:
+    site.fill()
+    with pytest.raises(Killed), killed(site, 16):
+        site.move()
+    with pytest.raises(MoveRefused, match="on its way to there"):
+        Move(site.here.engine, make_database().engine, "elsewhere", nobody).run()
+    with pytest.raises(MoveRefused, match="on its way to there"):
+        site.move(back=True)
+    site.move()
+    assert site.move(back=True) == Moved(5)
+
+
+@contextmanager
+def killed(site: Site, at: int) -> Iterator[None]:
+    """The process ends ahead of so many statements and commits of either database."""
+    left = count(at, -1)
+
+    def step(*_: Any) -> None:
+        if next(left) <= 1:
+            raise Killed
+
+    heard = [(each.engine, name) for each in (site.here, site.there) for name in ("before_cursor_execute", "commit")]
+    for engine, name in heard:
+        event.listen(engine, name, step)
+    try:
+        yield
+    finally:
+        for engine, name in heard:
+            event.remove(engine, name, step)
+
+
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.torture)])
+def test_a_move_that_is_cut_off_anywhere_loses_and_doubles_nothing(
+    site: Site, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moving, "BATCH", 3)
+    before: list[Any] = []
+    for at in count(1, step):
+        site.empty()
+        site.fill()
+        before = before or site.here.rows(WHAT)
+        try:
+            with killed(site, at):
+                site.move()
+        except Killed:
+            there = site.there.rows("SELECT id FROM messages")
+            claimed = site.here.write(site.ours.claim, NOW, 99, window=99)
+            assert {item.message.id for item in claimed}.isdisjoint(there)
+            for item in claimed:
+                site.here.write(site.ours.release, item)
+            site.move()
+            assert site.there.rows(WHAT) == before, at
+            assert site.here.rows("SELECT count(*) FROM messages") == [0]
+        else:
+            break
+    assert at > 40
