@@ -37,7 +37,7 @@ from mailagent.envelope.outcome import Outcome
 from mailagent.envelope.queued import QueuedMessage
 from mailagent.interfaces import IMailstore, IQueue
 from mailagent.maildir.files import FileLayer, Files
-from mailagent.maildir.group_commit import SpreadOverThreads
+from mailagent.maildir.group_commit import Lane, SpreadOverThreads
 from mailagent.maildir.layout import make_missing, prepare
 from mailagent.maildir.mailstore import Maildirs
 from mailagent.policy.login_limits import LoginLimits
@@ -58,10 +58,13 @@ from mailagent.smtp.proxied import ProxiedFactory, Proxies
 from mailagent.smtp.role import LMTP, LOCAL, ROLES
 from mailagent.smtp.tls import ServerTLS, read
 from mailagent.stored_directory.following import Following
-from mailagent.threads import daemon_pool, in_pool
+from mailagent.threads import DaemonThreads, Together
 
 #: Threads that write mail. More do not make a disk faster; fewer make one slow file hold up the rest.
 _WRITERS = 8
+#: Batches of small messages that there may be at the same time, all but one on a disk that hangs; each has as many
+#: threads, made when they are needed.
+_LANES = 4
 #: Threads that check passwords; each is busy for some 50 ms, and guessing must not take the machine.
 _CHECKERS = 2
 
@@ -134,13 +137,16 @@ class Parts:
 class Storage:
     """Where mail goes on this machine, and the threads that write it.
 
-    @ivar pool: those threads.
+    @ivar threads: those threads, all of them.
+    @ivar in_pool: calls a function with arguments in one of them; a C{Deferred} of its result.
     @ivar following: looks after C{directory}, where that is the database's; whose C{logins} are told who may log in.
     """
 
     def __init__(self, config: Config, reactor: Any) -> None:
-        self.pool = daemon_pool("mailstore", _WRITERS)
-        self.in_pool = in_pool(reactor, self.pool)
+        pool = DaemonThreads("mailstore", _WRITERS, reactor)
+        batches = [DaemonThreads("batch", _WRITERS, reactor) for _ in range(_LANES)]
+        self.threads = Together([pool, *batches])
+        self.in_pool = pool.run
         stored = config.directory.source == DATABASE
         self.directory = CurrentDirectory(UnknownDirectory() if stored else Whitelist.from_config(config))
         self.files = Files()
@@ -151,10 +157,21 @@ class Storage:
             self.following = Following(config, self.directory, logins, make, self.in_pool, reactor)
         self.budget = Budget(shares=config.workers + 1 if config.workers > 1 else 1)  # the owner of the queue has one
         spool = Mailbox(Address("spool", ""), state.spool(config.state))
-        spread = SpreadOverThreads(self.pool.callInThread, _WRITERS)
         self.mailstore: IMailstore = Maildirs(
-            self.files, self.in_pool, config.hostname, time.time, budget=self.budget, spool=spool, spread=spread
+            self.files,
+            self.in_pool,
+            config.hostname,
+            time.time,
+            budget=self.budget,
+            spool=spool,
+            spread=_spread(pool),
+            lanes=[Lane(each.run, _spread(each)) for each in batches],
+            call_later=reactor.callLater,
         )
+
+
+def _spread(threads: DaemonThreads) -> SpreadOverThreads:
+    return SpreadOverThreads(threads.call_in_thread, _WRITERS)
 
 
 class Serving:
@@ -273,10 +290,9 @@ def _logins(
 
 
 def _password_threads(reactor: Any) -> Callable[..., Deferred[Any]]:
-    pool = daemon_pool("passwords", _CHECKERS)
-    pool.start()  # no thread runs before the first login, long after twistd has forked
+    pool = DaemonThreads("passwords", _CHECKERS, reactor)
     reactor.addSystemEventTrigger("during", "shutdown", pool.stop)
-    return in_pool(reactor, pool)
+    return pool.run
 
 
 def authentication(

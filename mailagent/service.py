@@ -24,7 +24,6 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
 from mailagent import log as events
 from mailagent.config import Config
@@ -33,6 +32,7 @@ from mailagent.interfaces import StorageFailed, StorageFull
 from mailagent.parts import listener_factory
 from mailagent.smtp.certificate import CertificateUnusable
 from mailagent.smtp.factory import SessionFactory
+from mailagent.threads import Threads
 
 
 def _is_null(stream: TextIO | None) -> bool:
@@ -83,8 +83,7 @@ class MailAgent(Service):
     @param begin: sets the rest of the server to work, once all is ready.
     @param end: has it end, within so many seconds; called when no session is in a transaction any more.
     @param processes: serve the listeners; without them, we do.
-    @param pool: the threads that write mail; runs as long as the service does. They are daemons (C{Thread.daemon}), or
-        a job that hangs keeps the process from its end.
+    @param threads: those that write mail; they are stopped with the service.
     """
 
     name = "mailagent"
@@ -94,7 +93,7 @@ class MailAgent(Service):
         self,
         config: Config,
         factory: SessionFactory,
-        pool: ThreadPool,
+        threads: Threads,
         reactor: Any,
         prepare: Callable[[], None],
         announce: Callable[[list[IListeningPort]], None],
@@ -106,7 +105,7 @@ class MailAgent(Service):
     ) -> None:
         self._config = config
         self._factory = factory
-        self._pool = pool
+        self._threads = threads
         self._reactor = reactor
         self._prepare = prepare
         self._announce = announce
@@ -155,7 +154,7 @@ class MailAgent(Service):
         return cast(IListeningPort, outcome[0])
 
     def startService(self) -> None:
-        """Make the mailboxes ready, start the threads, say where we are.
+        """Make the mailboxes ready, say where we are.
 
         @raise StartError: a mailbox, the state directory or the queue cannot be written, or a certificate cannot be
             used.
@@ -167,7 +166,6 @@ class MailAgent(Service):
         except OSError as error:
             raise StartError(f"state: {error.filename or self._config.state}: {error.strerror}") from None
         super().startService()
-        self._pool.start()
         self._begin()
         self._reactor.callWhenRunning(self._catch_signals)
         if self._processes is not None:
@@ -210,8 +208,8 @@ class MailAgent(Service):
         """Let the jobs under way end, if they do in what is left of the time. They may hang on a disk that does not
         answer; nobody was told C{250} for one of them.
         """
-        if not self._pool.working:
-            self._pool.stop()
+        if not self._threads.working:
+            self._threads.stop()
             return succeed(None)
         ended: Deferred[None] = Deferred()
 
@@ -220,7 +218,7 @@ class MailAgent(Service):
                 ended.callback(None)
 
         def stop() -> None:
-            self._pool.stop()
+            self._threads.stop()
             self._reactor.callFromThread(tell)
 
         Thread(target=stop, name="stop", daemon=True).start()
@@ -229,7 +227,7 @@ class MailAgent(Service):
         return ended.addTimeout(max(left, _LEAST_WAIT), self._reactor).addErrback(self._give_up)
 
     def _give_up(self, _: Failure) -> None:
-        jobs = len(self._pool.working)
+        jobs = self._threads.working
         events.ERROR(self._log, what="stopping", reason=f"jobs on the disk that do not end, waited for no more: {jobs}")
 
     def _catch_signals(self) -> None:

@@ -1,7 +1,8 @@
 """The mailstore of local Maildirs: stage, commit, and which mailboxes are known to be unwritable.
 
 Small messages are committed together (L{mailagent.maildir.group_commit}). One that is long to write, or must wait for
-another store, is a job of its own, so that the others need not wait for it. A mailbox that cannot be written fails its
+another store, is a job of its own, so that the others need not wait for it; of those that wait for another store there
+are only so many, so that one that hangs does not take all threads. A mailbox that cannot be written fails its
 commit, is logged once, and is refused at RCPT from then on (L{Maildirs.probe}) until a look, or a commit,
 finds it well again. A mailbox that vanished is never made anew while we run: it may be a volume that is not mounted.
 """
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -24,11 +25,13 @@ from mailagent.envelope.mailbox import Mailbox
 from mailagent.interfaces import Chunks, IMailstore, IStagedBody, MailboxUnwritable
 from mailagent.log import MAILBOX_RECOVERED, MAILBOX_UNWRITABLE
 from mailagent.maildir.files import FileLayer
-from mailagent.maildir.group_commit import GroupCommit
+from mailagent.maildir.group_commit import GroupCommit, Lane
 from mailagent.maildir.layout import check
-from mailagent.maildir.publishing import Entry, Publication, Spread, in_turn
+from mailagent.maildir.publishing import Entry, Publication, Spread, in_turn, publish
 from mailagent.maildir.staging import RunInThread, StagedBody, StagedContent
 
+#: Messages that wait for another store at the same time: each has a thread meanwhile, and there are more of these.
+ELSEWHERE_LIMIT = 4
 #: A file name has at most 255 octets, and a mail reader adds its flags.
 _HOST_LIMIT = 128
 
@@ -48,7 +51,9 @@ class Maildirs:
     @ivar hostname: this host, for file names.
     @ivar seconds: the time, in seconds since the epoch.
     @ivar budget: the memory that bodies share.
-    @ivar spread: how the copies of several messages are written at the same time.
+    @ivar spread: how the copies of one message are written at the same time.
+    @ivar lanes: the threads of the batches, C{run_in_thread}'s by default.
+    @ivar call_later: see L{GroupCommit}.
     @ivar spool: where the content is kept of messages without a mailbox; its C{tmp} is all that is used of it.
     """
 
@@ -60,12 +65,15 @@ class Maildirs:
     _budget: Budget = attrs.field(factory=Budget)
     _spool: Mailbox = attrs.field(factory=lambda: Mailbox(Address("spool", ""), "spool"))
     _spread: Spread = in_turn
+    _lanes: Sequence[Lane] = attrs.field(
+        default=attrs.Factory(lambda self: (Lane(self._run_in_thread, self._spread),), takes_self=True)
+    )
+    _call_later: Callable[..., object] | None = None
     _group: GroupCommit = attrs.field(
-        default=attrs.Factory(
-            lambda self: GroupCommit(self._files, self._run_in_thread, self._spread), takes_self=True
-        ),
+        default=attrs.Factory(lambda self: GroupCommit(self._files, self._lanes, self._call_later), takes_self=True),
         init=False,
     )
+    _elsewhere: DeferredSemaphore = attrs.field(factory=lambda: DeferredSemaphore(ELSEWHERE_LIMIT), init=False)
     _unwritable: set[Mailbox] = attrs.field(factory=set, init=False)
 
     def stage(self, mailbox: Mailbox | None) -> StagedBody:
@@ -90,10 +98,13 @@ class Maildirs:
         self, entries: Sequence[Entry], last: Callable[[Chunks], None] | None, content: StagedContent
     ) -> Deferred[None]:
         message = Publication(self._files, entries, content, last)
-        if last is None and content.fd is None:
-            return self._group.commit(message)
-        alone = GroupCommit(self._files, self._run_in_thread, self._spread)
-        return alone.commit(message)
+        if last is not None:
+            return self._elsewhere.run(self._alone, message)
+        return self._group.commit(message) if content.fd is None else self._alone(message)
+
+    def _alone(self, message: Publication) -> Deferred[None]:
+        published = self._run_in_thread(publish, self._files, [message], self._spread)
+        return published.addCallback(lambda _: message.check())
 
     def probe(self, mailbox: Mailbox) -> Deferred[None] | None:
         """Whether a mailbox takes mail, as far as we know; a look in a thread if it did not when last tried."""

@@ -83,7 +83,6 @@ class Worker:
         queue, limits = RemoteQueue(self.channel, self._reactor), RemoteLoginLimits(self.channel)
         serving = Serving(config, self._reactor, storage, queue, self._admission, limits)
         serving.parts.read_certificates(config)
-        storage.pool.start()
         self._serving = serving
         self._beating.start(1.0)
         if storage.following is None:

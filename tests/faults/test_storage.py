@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.site import ANN, ELSEWHERE, LARGE, SMALL, USER1, USER2, Held, Site, send
+from tests.faults.site import ELSEWHERE, LARGE, SMALL, USER1, USER2, Held, Site, send
 
 FULL, FAILED, UNWRITABLE = (452, "4.3.1"), (451, "4.3.0"), (451, "4.2.0")
 LOG = "queue.db-wal"
@@ -80,12 +80,33 @@ def test_a_disk_that_hangs_keeps_its_message_waiting_and_nobody_else(
         sending = threading.Thread(target=lambda: replies.append(send(another, SMALL, recipient)), daemon=True)
         with site.failing(f"sync {path} 0"):
             sending.start()
-            assert client.docmd(f"MAIL FROM:<{ANN}>")[0] == 250
-            assert client.docmd(f"RCPT TO:<{USER2}>")[0] == 250
-            assert client.noop()[0] == 250
+            assert [send(client, content, USER2)[0] for content in (SMALL, LARGE, SMALL)] == [250] * 3
             assert replies == []
         sending.join(30)
         assert replies == [(250, "2.0.0")]
+
+
+@pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
+def test_mail_that_waits_for_a_database_that_hangs_leaves_threads_to_local_mail(
+    site: Site, client: smtplib.SMTP, content: str
+) -> None:
+    replies: list[tuple[int, str]] = []
+
+    def send_both() -> None:
+        with site.connect() as another:
+            replies.append(send(another, SMALL, USER1, ELSEWHERE))
+
+    senders = [threading.Thread(target=send_both, daemon=True) for _ in range(12)]
+    with site.failing(f"sync {LOG} 0"):
+        for sender in senders:
+            sender.start()
+        while len(site.mailbox("user1")) < 4:  # which wait for the database
+            client.noop()
+        assert send(client, content, USER2)[0] == 250
+        assert replies == []
+    for sender in senders:
+        sender.join(30)
+    assert replies == [(250, "2.0.0")] * len(senders)
 
 
 #: A round has one of each kind of trouble, and a success.

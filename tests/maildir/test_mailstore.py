@@ -14,9 +14,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 from zope.interface.verify import verifyObject
 
 from mailagent.envelope.address import Address
@@ -24,9 +22,10 @@ from mailagent.envelope.copy import Copy
 from mailagent.envelope.mailbox import Mailbox
 from mailagent.interfaces import Chunks, IMailstore, MailboxUnwritable, StorageFailed, StorageFull
 from mailagent.maildir.files import FileLayer, Files
-from mailagent.maildir.mailstore import Maildirs
+from mailagent.maildir.mailstore import ELSEWHERE_LIMIT, Maildirs
 from mailagent.maildir.memory import MemoryFiles, PowerCut, Survival
 from mailagent.maildir.staging import MEMORY_LIMIT, RunInThread
+from mailagent.threads import DaemonThreads
 from tests import programs
 from tests.maildir.support import ANN, BOB, Events, Threads, memory_maildirs, prepare, run_now
 
@@ -382,11 +381,10 @@ class Loop:
 def test_a_large_message_passes_through_real_threads_with_back_pressure(tmp_path: Path) -> None:
     users = [real_mailbox(tmp_path, name) for name in ("ann", "bob")]
     prepare(Files(), *users)
-    loop, pool = Loop(), ThreadPool(1, 2)
-    reactor: Any = loop
-    pool.start()
+    loop = Loop()
+    pool = DaemonThreads("mailstore", 2, loop)
     try:
-        store = mailstore(Files(), run=partial(deferToThreadPool, reactor, pool))
+        store = mailstore(Files(), run=pool.run)
         body = store.stage(users[0])
         for _ in range(8):
             welcome = body.write(LARGE)
@@ -423,3 +421,22 @@ def test_what_takes_long_or_waits_for_another_store_holds_up_nobody() -> None:
     assert begin(LARGE) == 3
     threads.finish_all()
     assert len(files.names("/mail/ann/new")) == 4
+
+
+def test_those_that_wait_for_another_store_leave_threads_to_the_others() -> None:
+    files, threads = memory_maildirs(ANN), Threads()
+    store = mailstore(files, run=threads.run)
+
+    def raising(chunks: Chunks) -> None:
+        raise StorageFailed("no")
+
+    done = []
+    for number in range(ELSEWHERE_LIMIT + 2):
+        body = store.stage(ANN)
+        body.write(SMALL)
+        done.append(store.commit(f"{ID}{number}", [Copy(ANN, HEADER)], body, raising))
+    assert len(threads.jobs) == ELSEWHERE_LIMIT
+    threads.finish()
+    assert len(threads.jobs) == ELSEWHERE_LIMIT
+    threads.finish_all()
+    assert [type(outcome(each)) for each in done] == [StorageFailed] * len(done)
