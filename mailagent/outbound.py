@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from random import SystemRandom
 from threading import Thread
 from typing import Any
@@ -30,6 +30,7 @@ from mailagent.database.writer import Writer
 from mailagent.dns.resolver import THREADS, Resolver
 from mailagent.envelope.queued import QueuedMessage
 from mailagent.interfaces import Chunks, ICourier, IDirectory, IMailstore, IQueue, StorageFailed
+from mailagent.queue.lanes import MOST, Allowance
 from mailagent.queue.node import node_id
 from mailagent.queue.queue import Queue, reading
 from mailagent.queue.scheduler import Scheduler
@@ -37,11 +38,25 @@ from mailagent.queue.store import Store
 from mailagent.reception.local_courier import LocalCourier, LocalFirst
 from mailagent.relay.courier import Courier
 from mailagent.relay.ourselves import Ourselves
+from mailagent.relay.routes import route_for
 from mailagent.relay.sessions import Sessions, endpoint
 from mailagent.threads import DaemonThreads
 
 #: Threads that read the database, and small files.
 _READERS = 4
+#: Destinations whose route is remembered.
+_ALLOWANCES = 10_000
+
+
+def allowances(config: Config) -> Callable[[str], Allowance]:
+    """What each destination gets, as the configuration has it."""
+
+    @lru_cache(_ALLOWANCES)
+    def allowance(destination: str) -> Allowance:
+        rate = route_for(destination, config.routes, config.relay).rate
+        return Allowance(min(MOST, config.relay.connections), rate[1] / rate[0] if rate else 0.0)
+
+    return allowance
 
 
 @attrs.frozen
@@ -79,6 +94,7 @@ class Outbound:
         logged: bool = False,
     ) -> None:
         self.config = config
+        self._allowed = allowances(config)
         self._url, self._state = config.queue.url, config.state
         self._reactor = reactor
         self._seconds = seconds
@@ -115,9 +131,9 @@ class Outbound:
         try:
             url = database_url(self._url, self._state)
             engine = for_writing(url)
-            migrate(engine)
-            engine.dispose()  # its connections would not outlive twistd's fork
             node = node_id(self._state, os.urandom(16))
+            migrate(engine, node)
+            engine.dispose()  # its connections would not outlive twistd's fork
         except ValueError as error:
             raise StorageFailed(f"queue.url: {error}") from None
         store, writer = Store(node, self.config.hostname), Writer(engine, self._reactor)
@@ -152,6 +168,7 @@ class Outbound:
             hostname=self.config.hostname,
             random=SystemRandom(),
             log=self._log,
+            allowed=lambda destination: self._allowed(destination),
         )
 
     def start(self) -> None:
@@ -165,6 +182,7 @@ class Outbound:
     def take_up(self, config: Config) -> None:
         """Go by this configuration from now on."""
         self.config = config
+        self._allowed = allowances(config)
         if self._running is not None:
             self._running.scheduler.wake()
 

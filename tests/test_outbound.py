@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mailagent.config import Config
+from mailagent.config.outbound import RelaySettings, RouteSettings
+from mailagent.config.values import Count, Pattern, Rate
+from mailagent.outbound import allowances
+from mailagent.queue.lanes import MOST, Allowance
 from tests.database.support import Database
 from tests.queue.site import Site, running
 from tests.queue.support import message
@@ -36,3 +41,12 @@ def test_after_an_hour_without_dns_everything_is_delivered_once(tmp_path: Path) 
         heard = [line for connection in internet.connections for line in connection.server.lines]
         assert sum(line.startswith("MAIL FROM") for line in heard) == 5
         assert site.reports() == []
+
+
+def test_what_a_destination_gets_is_as_the_configuration_says() -> None:
+    relay = RelaySettings(connections=Count(7), rate=Rate((100, 60.0)))
+    routes = {Pattern("slow.example"): RouteSettings(rate=Rate((1, 60.0)))}
+    allowed = allowances(Config(relay=relay, routes=routes))
+    assert allowed("slow.example") == Allowance(7, 60.0)
+    assert allowed("fast.example") == Allowance(7, 0.6)
+    assert allowances(Config())("any.example") == Allowance(MOST, 0.0)

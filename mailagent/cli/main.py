@@ -9,6 +9,7 @@ import click
 
 from mailagent import __version__
 from mailagent.cli.directory import alias, host
+from mailagent.cli.nodes import nodes
 from mailagent.cli.queue import queue
 from mailagent.cli.queue_move import move
 from mailagent.cli.reload import reload
@@ -28,6 +29,7 @@ def main() -> None:
 
 main.add_command(alias)
 main.add_command(host)
+main.add_command(nodes)
 main.add_command(queue)
 queue.add_command(move)
 main.add_command(reload)

@@ -16,6 +16,7 @@ from mailagent.envelope.printable import printable
 
 #: Rows of a table on a terminal, where no limit is given: nobody reads more.
 _SCREENFULS = 500
+_MOMENTS = frozenset({"created", "due", "finished", "at", "until", "oldest", "started", "heartbeat"})
 
 #: What is shown: names of columns to texts.
 Row = Mapping[str, str]
@@ -53,12 +54,12 @@ def show_json(values: Iterable[Mapping[str, object]]) -> None:
 
 
 def plain(value: object) -> dict[str, object]:
-    """An attrs value for JSON; moments (C{created}, C{due}, C{finished}, C{at}, C{until}, C{oldest}) in ISO 8601."""
+    """An attrs value for JSON; moments (L{_MOMENTS}) in ISO 8601."""
     return attrs.asdict(value, value_serializer=_json_value)  # type: ignore[arg-type]
 
 
 def _json_value(_: object, field: attrs.Attribute[object] | None, value: object) -> object:
-    if field is not None and field.name in ("created", "due", "finished", "at", "until", "oldest"):
+    if field is not None and field.name in _MOMENTS:
         return None if value is None else moment(value)
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")

@@ -14,11 +14,14 @@ from mailagent.config.names import BadAlias, Names
 from mailagent.config.problems import KeyPath, Problem, dotted, one_of, shown
 from mailagent.config.schema import CertificateSettings, Config, HostSettings, WhitelistSettings
 from mailagent.config.schema import settings as settings_of
+from mailagent.config.units import duration_text
 from mailagent.config.values import DATABASE, LOGIN_ROLES, user_key
 from mailagent.envelope.address import canonical_domain
 
 #: A name that is nobody's: it can be no user's.
 _ANYBODY = "@"
+#: Seconds. A heartbeat takes a commit, four of them in this time.
+_LEAST_LEASE = 1.0
 
 
 def check(config: Config, broken: Collection[KeyPath]) -> Iterator[Problem]:
@@ -37,6 +40,8 @@ def check(config: Config, broken: Collection[KeyPath]) -> Iterator[Problem]:
     yield from _paths(config)
     yield from _listeners(config, broken)
     yield from _certificates(config, broken)
+    if config.queue.lease < _LEAST_LEASE:
+        yield Problem(("queue", "lease"), f"expected at least {duration_text(_LEAST_LEASE)}")
     if config.queue.url.startswith("postgresql") and find_spec("psycopg") is None:
         yield Problem(("queue", "url"), "PostgreSQL needs its driver: pip install 'mailagent[postgres]'")
 

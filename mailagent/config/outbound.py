@@ -12,6 +12,7 @@ from mailagent.config.values import (
     Duration,
     Network,
     Port,
+    Rate,
     Security,
     Server,
     Text,
@@ -32,6 +33,13 @@ class QueueSettings:
     )
     deliveries: Count = attrs.field(
         default=Count(200), metadata=doc("Messages that may be on their way out at the same time.")
+    )
+    lease: Duration = attrs.field(
+        default=Duration(60.0),
+        metadata=doc(
+            "Of several nodes with one database: how long this one may be silent until the others take up what it has "
+            "in hand. Within half as much again they do. At least 1 s."
+        ),
     )
     retry_first: Duration = attrs.field(
         default=Duration(300.0),
@@ -87,7 +95,14 @@ class RelaySettings:
         default=Count(100), metadata=doc("Messages sent over one connection before a new one is made.")
     )
     messages_per_minute: Count | None = attrs.field(
-        default=None, metadata=doc("Messages to one destination in a minute.", shown="no limit")
+        default=None,
+        metadata=doc(
+            "Messages from this node to one destination (one set of mail servers) in a minute.", shown="no limit"
+        ),
+    )
+    rate: Rate | None = attrs.field(
+        default=None,
+        metadata=doc("Messages to one domain in a time, from all nodes together, evenly spread.", shown="no limit"),
     )
 
 
@@ -105,6 +120,9 @@ class RouteSettings:
     )
     tls: Security | None = attrs.field(
         default=None, metadata=doc("As `relay.tls`, for this route.", shown="`relay.tls`")
+    )
+    rate: Rate | None = attrs.field(
+        default=None, metadata=doc("As `relay.rate`, for each domain of this route.", shown="`relay.rate`")
     )
     user: Text | None = attrs.field(
         default=None, metadata=doc("Who logs in there. A password goes over verified TLS only, but on loopback.")

@@ -1,4 +1,4 @@
-"""Sizes and durations as people write them: C{"25 MiB"} is octets, C{"5 min"} is seconds.
+"""Sizes and durations as people write them: C{"25 MiB"} is octets, C{"5 min"} is seconds, C{"100 / min"} is a rate.
 
 Pure functions both ways. What is not a positive amount with a known unit raises C{ValueError}.
 """
@@ -27,6 +27,9 @@ DURATION_UNITS: Mapping[str, Decimal] = {
     "h": Decimal(3600),
     "d": Decimal(86400),
 }
+#: Seconds from one to the next, at the lowest rate.
+SLOWEST = 3600.0
+_RATE = re.compile(r"(\d{1,9}) */ *(?:(\d{1,12}(?:\.\d{1,6})?) *)?([A-Za-z]+)", re.ASCII)
 _AMOUNT = re.compile(r"(\d{1,12}(?:\.\d{1,6})?) *([A-Za-z]+)", re.ASCII)
 
 
@@ -48,6 +51,17 @@ def duration(value: object) -> float:
     return float(seconds)
 
 
+def rate(value: object) -> tuple[int, float]:
+    """So many in so many seconds, from text such as C{"100 / min"} or C{"5 / 10 s"}."""
+    found = _RATE.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("not a rate")
+    many, seconds = int(found[1]), duration(f"{found[2] or 1} {found[3]}")
+    if not many or seconds / many > SLOWEST:
+        raise ValueError("none at all, or too slow")
+    return many, seconds
+
+
 def size_text(octets: int) -> str:
     """A size as L{size} reads it, in the largest unit that takes no fraction."""
     unit = max((unit for unit in SIZE_UNITS if octets % SIZE_UNITS[unit] == 0), key=SIZE_UNITS.__getitem__)
@@ -60,6 +74,12 @@ def duration_text(seconds: float) -> str:
     whole = [unit for unit in DURATION_UNITS if exact % DURATION_UNITS[unit] == 0] or ["ms"]
     unit = max(whole, key=DURATION_UNITS.__getitem__)
     return f"{(exact / DURATION_UNITS[unit]).normalize():f} {unit}"
+
+
+def rate_text(value: tuple[int, float]) -> str:
+    """A rate as L{rate} reads it."""
+    many, seconds = value
+    return f"{many} / {duration_text(seconds).removeprefix('1 ')}"
 
 
 def _amount(value: object, units: Mapping[str, int] | Mapping[str, Decimal]) -> Decimal:

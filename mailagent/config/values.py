@@ -28,6 +28,7 @@ Role = NewType("Role", str)
 Count = NewType("Count", int)
 Size = NewType("Size", int)
 Duration = NewType("Duration", float)
+Rate = NewType("Rate", tuple[int, float])
 Network = NewType("Network", str)
 Switch = NewType("Switch", bool)
 Text = NewType("Text", str)
@@ -284,6 +285,12 @@ KINDS: Mapping[Any, Kind] = {
         'a string such as "500 ms", "30 s", "5 min" or "1 h"; longer than zero',
         units.duration,
         lambda seconds: f'"{units.duration_text(seconds)}"',
+    ),
+    Rate: Kind(
+        "a rate",
+        'a string such as "100 / min", "5 / s" or "20 / 10 min"; at least one an hour',
+        units.rate,
+        lambda rate: f'"{units.rate_text(rate)}"',
     ),
     Network: Kind("a network", 'an IP address or network, such as "192.0.2.0/24" or "2001:db8::1"', network),
     Switch: Kind("a switch", "true or false", switch, lambda on: "true" if on else "false"),

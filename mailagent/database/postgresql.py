@@ -21,6 +21,8 @@ from sqlalchemy import event
 CONNECT = 10
 #: Seconds that a statement, and a wait for another's transaction, may take; and that an answer may be waited for.
 STATEMENT, ANSWER = 60, 75.0
+#: Milliseconds; less than C{deadlock_timeout}, which is a second.
+YIELD = 700
 #: C{read_only_sql_transaction}.
 _READ_ONLY = "25006"
 #: What libpq is told; the TCP settings find a peer that has gone without a word within a minute.
@@ -69,6 +71,12 @@ def engine(url: sa.URL, writes: bool, **more: Any) -> sa.Engine:
     if writes:
         event.listen(made, "handle_error", _leave_standby)
     return made
+
+
+def give_way(connection: sa.Connection) -> None:
+    """Have this transaction wait for no table for longer than C{YIELD}: whoever comes after it waits as long, and two
+    that wait for each other are told apart by the server only later, and then it may end the other one."""
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{YIELD}ms'")
 
 
 def _leave_standby(context: sa.engine.ExceptionContext) -> None:

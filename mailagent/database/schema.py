@@ -3,8 +3,12 @@
 Moments are seconds since the epoch. A reverse-path of C{''} is the null one. What is C{queued} and has no lease waits,
 and only that is in the indexes by which work is found: they stay small, whatever history there is.
 
-C{destinations.ready} is the moment from which something can be claimed there: the later of C{held_until} and the
-earliest C{due} of what waits; NULL where nothing waits. Each transaction that changes one of them keeps it right.
+C{destinations.ready} is the moment from which something can be claimed there: the latest of C{held_until}, C{next_at}
+(where there is a rate) and the earliest C{due} of what waits; NULL where nothing waits. Each transaction that changes
+one of them keeps it right.
+
+A node that has been silent for longer than its C{lease}, in seconds, is thought dead; C{tables} is the L{VERSION}
+it was made for. C{compatibility} has one row: servers made for tables older than its C{oldest} cannot serve.
 
 Who receives mail here, where the database is asked for that: a host that is C{shared} has the names with the host
 C{''}, any other has names of its own. C{key} is the form in which two spellings of a name are equal; the alias C{''} is
@@ -17,7 +21,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 #: The newest migration.
-VERSION = "0002"
+VERSION = "0004"
 
 #: The condition under which a recipient waits. Without parameters, so that it is seen to be that of the indexes.
 WAITS = "state = 'queued' AND lease_token IS NULL"
@@ -55,7 +59,11 @@ nodes = sa.Table(
     _text("version"),
     _moment("started"),
     _moment("heartbeat"),
+    sa.Column("lease", sa.Double, nullable=False, server_default="60"),
+    sa.Column("tables", sa.Text, nullable=False, server_default="0002"),
 )
+
+compatibility = sa.Table("compatibility", metadata, sa.Column("id", sa.Integer, primary_key=True), _text("oldest"))
 
 messages = sa.Table(
     "messages",
@@ -146,6 +154,7 @@ destinations = sa.Table(
     _moment("ready", null=True),
     _moment("held_until"),
     _text("reason"),
+    sa.Column("next_at", sa.Double, nullable=False, server_default="0"),
     _index("destinations_ready", "ready"),
 )
 

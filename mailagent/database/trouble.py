@@ -13,8 +13,8 @@ from mailagent.interfaces import StorageFailed, StorageFull
 
 #: PostgreSQL's C{disk_full}.
 _DISK_FULL = "53100"
-#: C{deadlock_detected} and C{serialization_failure}.
-_CONFLICTS = ("40P01", "40001")
+#: C{deadlock_detected}, C{serialization_failure} and C{lock_not_available}.
+_CONFLICTS = ("40P01", "40001", "55P03")
 
 
 class DatabaseLost(StorageFailed):

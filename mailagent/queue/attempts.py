@@ -62,6 +62,7 @@ class Attempts:
     @ivar seconds: the time, in seconds since the epoch.
     @ivar alive: whether no other node can have taken our leases.
     @ivar stopping: attempts are being cancelled, by us.
+    @ivar lost: the tokens of items in hand that others have taken up; attempts at these are being cancelled, too.
     """
 
     _store: Store
@@ -77,6 +78,7 @@ class Attempts:
     _random: Random
     _log: Logger
     stopping: bool = attrs.field(default=False, init=False)
+    lost: set[str] = attrs.field(factory=set, init=False)
 
     async def deliver(self, item: QueuedItem, settings: QueueSettings) -> None:
         """Try one item. May be cancelled."""
@@ -89,10 +91,14 @@ class Attempts:
                 self._resize(item.destination, attempted)
                 await self._settle(item, settlements, settings, began, attempted.hold)
         except CancelledError:
+            if item.token in self.lost:
+                events.LEASE_LOST(self._log, id=item.message.id, destination=item.destination)
             await self._give_back(item, settlements, began)
         except Exception:
             self._log.failure("{id} settling", id=item.message.id, event="error")
             await self._rescue(item, settlements, settings, began)
+        finally:
+            self.lost.discard(item.token)
 
     async def end(self, item: QueuedItem, settings: QueueSettings) -> None:
         """Give up, or tell of, what has waited too long. May be cancelled."""
@@ -127,7 +133,7 @@ class Attempts:
         except (StorageFailed, StorageFull) as error:
             events.ERROR(self._log, what=f"{id_} courier", reason=str(error))
         except (Exception, CancelledError) as error:
-            if self.stopping and isinstance(error, CancelledError):
+            if isinstance(error, CancelledError) and (self.stopping or item.token in self.lost):
                 raise
             self._log.failure("{id} courier", id=id_, event="error")
         return Attempted(tuple(Outcome(each.address, _OUR_TROUBLE) for each in item.recipients))
@@ -206,7 +212,8 @@ class Attempts:
             await self._writing.insist(partial(self._keep_delivered, item, settlements, began, due))
 
     async def _give_back(self, item: QueuedItem, settlements: Sequence[Settlement], began: float) -> None:
-        """At a stop: what was delivered is not delivered again, if the database takes it now; the rest is."""
+        """At a stop: what was delivered is not delivered again, if the database takes it now; the rest is. Where the
+        lease is not ours any more, nothing is written."""
         with suppress(Exception):  # the log has it; the next start frees the lease
             await self._writing.once(partial(self._keep_delivered, item, settlements, began, None))
 

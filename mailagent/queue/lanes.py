@@ -9,10 +9,29 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Mapping
 
+import attrs
+
 FIRST = 2
 MOST = 20
 #: Destinations without anything on its way whose window is remembered.
 _REMEMBERED = 1000
+
+
+@attrs.frozen
+class Allowance:
+    """How much goes to one destination, from all nodes together.
+
+    @ivar most: messages that may be on their way there at the same time.
+    @ivar pace: seconds from one message to the next; 0 where there is no rate.
+    """
+
+    most: int = MOST
+    pace: float = 0.0
+
+    @property
+    def at_once(self) -> int:
+        """Messages that may be taken together, for which the next then wait: those of a second, at least one."""
+        return max(1, int(1 / self.pace)) if self.pace else self.most
 
 
 class Lanes:

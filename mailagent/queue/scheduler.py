@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
+from math import inf
 from random import Random
 from typing import Any
 
@@ -27,19 +28,17 @@ from mailagent.interfaces import ICourier, StorageFailed, StorageFull
 from mailagent.queue.access import FIRST_PAUSE, LONGEST_PAUSE, Access, Run
 from mailagent.queue.attempts import Attempts
 from mailagent.queue.items import QueuedItem
-from mailagent.queue.lanes import FIRST, Lanes
+from mailagent.queue.lanes import FIRST, Allowance, Lanes
 from mailagent.queue.reporter import Content, Reporter
 from mailagent.queue.retry import JITTER, jittered
 from mailagent.queue.store import Store
-from mailagent.queue.store_nodes import DEAD
 
 #: Seconds between looks, at most.
 POLL = 1.0
 #: Seconds until the next look where something is ready and another node keeps us from it for a moment; then twice that.
 AGAIN = 0.1
-#: Seconds between the signs that this node lives, and between looks for leases of others that live no more, and for our
-#: own that nobody has in hand.
-HEARTBEAT, ADOPT = 15.0, 30.0
+#: Seconds between looks for leases of ours that nobody has in hand.
+STRAY = 30.0
 #: Seconds between looks for what has waited too long, or is not needed any more; and how much is taken up at once.
 SWEEP, SOME = 60.0, 100
 #: Seconds until the first such look: what has waited while we were away is tried before it is given up.
@@ -61,6 +60,7 @@ class Scheduler:
     @param settings: asked each time, so that they may change.
     @param hostname: ours, which reports come from.
     @param random: for the jitter, and ids.
+    @param allowed: what a destination gets from all nodes together; asked each time, in the writer's thread.
     """
 
     def __init__(
@@ -77,8 +77,10 @@ class Scheduler:
         hostname: str,
         random: Random,
         log: Logger,
+        allowed: Callable[[str], Allowance] = lambda destination: Allowance(),
     ) -> None:
         self._store = store
+        self._allowed = allowed
         self._clock = clock
         self._settings = settings
         self._log = log
@@ -101,10 +103,11 @@ class Scheduler:
             log=log,
         )
         self._random = random
-        self._heard_of = -DEAD  # when we last said that we live, by the clock
-        self._steady_since = -DEAD  # since when we could always say so in time
+        self._lease = 0.0  # for how long we may be silent: what we have told the others
+        self._heard_of = -inf  # when we last said that we live, by the clock
+        self._steady_since = -inf  # since when we could always say so in time
         self._again = AGAIN
-        self._tokens: set[str] = set()  # of the items in hand
+        self._tokens: dict[str, Deferred[None] | None] = {}  # of the items in hand, and what is done with them
         self._stray: set[str] = set()  # of leases of ours that nobody had in hand at the last look
         self._in_hand: set[Deferred[None]] = set()
         self._busy: set[Deferred[None]] = set()  # with this, and with the rest of our own work
@@ -151,6 +154,9 @@ class Scheduler:
             await DeferredList([_shadow(each) for each in busy])
         if last.active():
             last.cancel()
+        if self._chores:
+            with suppress(StorageFailed, StorageFull):  # the log has it
+                await self._writing.once(self._store.leave)
 
     def _cancel(self) -> None:
         """Give back what is being tried. A claim under way is let through, as its items would be lost to us."""
@@ -175,13 +181,13 @@ class Scheduler:
 
     async def _begin_work(self) -> None:
         """Take back what was ours when we ended, and begin with what is done again and again."""
-        await self._writing.once(self._store.start)
+        await self._writing.once(partial(self._store.start, lease=self._settings().lease))
         if not self._stopping:
-            chores = (
-                (self._beat, HEARTBEAT, 0.0),
-                (self._adopt, ADOPT, ADOPT),
-                (self._free_stray, ADOPT, ADOPT),
-                (self._sweep, SWEEP, FIRST_SWEEP),
+            chores: tuple[tuple[Callable[[], Coroutine[Any, Any, None]], Callable[[], float], float], ...] = (
+                (self._beat, lambda: self._settings().lease / 4, 0.0),
+                (self._adopt, lambda: self._settings().lease / 2, self._settings().lease / 2),
+                (self._free_stray, lambda: STRAY, STRAY),
+                (self._sweep, lambda: SWEEP, FIRST_SWEEP),
             )
             self._chores += [self._chore(work, seconds, first) for work, seconds, first in chores]
 
@@ -202,11 +208,15 @@ class Scheduler:
         """Take up what is due and there is room for; returns for how many seconds there is nothing more to do."""
         if not self._chores:
             await self._begin_work()
+        if not self._alive():  # others may think us dead: what we took then could be taken from us at once
+            await self._beat()
+        crowded: set[str] = set()  # by the other nodes
         while not self._stopping and (room := self._settings().deliveries - len(self._in_hand)) > 0:
             now = self._seconds()
-            windows, full = self._lanes.windows(), self._lanes.full()
+            windows, full = self._lanes.windows(), [*self._lanes.full(), *crowded]
             claim = partial(self._claim, now, min(room, CLAIMED), windows, full)
-            items, ready = await self._writing.once(Last(claim))
+            items, ready, more = await self._writing.once(Last(claim))
+            crowded |= more
             for item in items:
                 self._take(item)
             if not items and ready is not None and ready <= now:  # another node has it locked, or it was not ready
@@ -219,12 +229,13 @@ class Scheduler:
 
     def _claim(
         self, now: float, room: int, windows: Mapping[str, int], full: Collection[str], connection: sa.Connection
-    ) -> tuple[list[QueuedItem], float | None]:
-        """What is due, leased; and when there is more, where there is room for more."""
-        items = self._store.claim(connection, now, room, windows, FIRST, full)
+    ) -> tuple[list[QueuedItem], float | None, set[str]]:
+        """What is due, leased; when there is more, where there is room for more; and where others leave none."""
+        crowded: set[str] = set()
+        items = self._store.claim(connection, now, room, windows, FIRST, full, self._allowed, crowded)
         found = Counter(item.destination for item in items)
         filled = [name for name, count in found.items() if count >= windows.get(name, FIRST)]
-        return items, self._store.next_ready(connection, [*full, *filled])
+        return items, self._store.next_ready(connection, [*full, *filled, *crowded]), crowded
 
     def _take(self, item: QueuedItem) -> None:
         """Try an item, if there is room: a message with very many recipients makes several."""
@@ -239,11 +250,15 @@ class Scheduler:
         self, item: QueuedItem, work: Coroutine[Any, Any, None], ended: Callable[[], None] = lambda: None
     ) -> Deferred[None]:
         """Have an item in hand until the work with it has ended."""
-        self._tokens.add(item.token)
-        return self._track(work, self._in_hand, lambda: self._tokens.discard(item.token), ended, self._wake_soon)
+        token = item.token
+        self._tokens[token] = None
+        done = self._track(work, self._in_hand, lambda: self._tokens.pop(token, None), ended, self._wake_soon)
+        if token in self._tokens:
+            self._tokens[token] = done
+        return done
 
     def _track(
-        self, work: Coroutine[Any, Any, None], among: set[Deferred[None]], *ended: Callable[[], None]
+        self, work: Coroutine[Any, Any, None], among: set[Deferred[None]], *ended: Callable[[], object]
     ) -> Deferred[None]:
         """Have work done, which is C{among} others until it ends, however it does."""
         done = Deferred.fromCoroutine(work)
@@ -258,11 +273,13 @@ class Scheduler:
 
         return done.addBoth(end)
 
-    def _chore(self, work: Callable[[], Coroutine[Any, Any, None]], seconds: float, first: float) -> LoopingCall:
+    def _chore(
+        self, work: Callable[[], Coroutine[Any, Any, None]], seconds: Callable[[], float], first: float
+    ) -> LoopingCall:
         """Have work done again and again, the first time after C{first} seconds."""
 
         async def once() -> None:
-            chore.interval = seconds
+            chore.interval = seconds()
             with suppress(StorageFailed, StorageFull):  # the log has it
                 await work()
 
@@ -272,28 +289,38 @@ class Scheduler:
         return chore
 
     async def _beat(self) -> None:
-        began = self._clock.seconds()
-        await self._writing.once(self._store.beat)
-        if began - self._heard_of > DEAD - HEARTBEAT:
+        """Say that we live. Where that comes too late, others may have taken up what we have in hand."""
+        began, lease = self._clock.seconds(), self._settings().lease
+        still_ours = await self._writing.once(partial(self._store.beat, lease=lease))
+        if began - self._heard_of > self._lease - lease / 4:
             self._steady_since = began
-        self._heard_of = began
+        self._heard_of, self._lease = began, lease
+        if still_ours is not None:
+            self._drop(self._tokens.keys() - still_ours)
+
+    def _drop(self, lost: Collection[str]) -> None:
+        """End all that is done with what others have taken up."""
+        self._attempts.lost.update(lost)
+        for token in lost:
+            work = self._tokens.get(token)
+            if work is not None:
+                work.cancel()
 
     def _alive(self) -> bool:
         """Whether no other node can have taken us for dead, nor soon will."""
-        return self._clock.seconds() - self._heard_of < DEAD / 2
+        return self._clock.seconds() - self._heard_of < self._lease / 2
 
     async def _adopt(self) -> None:
-        """Take over what dead nodes had in hand. Where we could not say that we live, they may be as little dead, and
-        are given the time to say so."""
-        if not self._alive() or self._clock.seconds() - self._steady_since < 2 * HEARTBEAT:
+        """Take over what dead nodes had in hand: not those that could not say that they live, as little as we could."""
+        if not self._alive() or self._clock.seconds() - self._steady_since < self._settings().lease / 2:
             return
-        if await self._writing.once(partial(self._store.adopt, seconds=DEAD)):
+        if await self._writing.once(self._store.adopt):
             self.wake()
 
     async def _free_stray(self) -> None:
         """Free what is leased to us and in nobody's hand, at two looks: the commit of its claim was not answered, or it
         could not be given back. An outcome that came after all would not be written."""
-        stray = await self._writing.once(self._store.leases) - self._tokens
+        stray = await self._writing.once(self._store.leases) - self._tokens.keys()
         lasting, self._stray = stray & self._stray, stray
         if lasting:
             await self._writing.once(partial(self._store.free, tokens=lasting))

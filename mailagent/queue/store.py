@@ -7,16 +7,19 @@ epoch; C{now} is the caller's.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import sqlalchemy as sa
 
 from mailagent import __version__
+from mailagent.database.schema import VERSION
 from mailagent.envelope.queued import QueuedMessage
 from mailagent.queue import store_content, store_destinations, store_insert, store_nodes, store_settle
 from mailagent.queue.items import QueuedItem, Settlement
+from mailagent.queue.lanes import Allowance
 from mailagent.queue.store_claim import Claimer
 from mailagent.queue.store_insert import New
+from mailagent.queue.store_nodes import LEASE
 from mailagent.queue.store_settle import Settled
 
 
@@ -32,17 +35,29 @@ class Store:
         self._name = name
         self._claimer = Claimer(node)
 
-    def start(self, connection: sa.Connection) -> int:
-        """Register this node, and free what it had leased when it ended; returns how many recipients that were."""
-        return store_nodes.start(connection, self._node, self._name, __version__)
+    def start(self, connection: sa.Connection, lease: float = LEASE) -> int:
+        """Register this node, and free what it had leased when it ended; returns how many recipients that were.
 
-    def beat(self, connection: sa.Connection) -> None:
-        """Say that this node lives."""
-        store_nodes.beat(connection, self._node)
+        @param lease: for how many seconds it may be silent until others take up what it has in hand.
+        """
+        return store_nodes.start(connection, self._me(lease))
 
-    def adopt(self, connection: sa.Connection, seconds: float) -> int:
-        """Free the leases of other nodes that have not lived for C{seconds}; returns how many recipients that were."""
-        return store_nodes.adopt(connection, self._node, seconds)
+    def beat(self, connection: sa.Connection, lease: float = LEASE) -> set[str] | None:
+        """Say that this node lives. Where it had been silent for so long that others may have taken up what it has in
+        hand: the tokens of what is still its own; else C{None}."""
+        return store_nodes.beat(connection, self._me(lease))
+
+    def leave(self, connection: sa.Connection) -> None:
+        """Say that this node ends."""
+        store_nodes.leave(connection, self._node)
+
+    def adopt(self, connection: sa.Connection) -> int:
+        """Free the leases of other nodes that have been silent for too long, and forget them after a day; returns how
+        many recipients that were."""
+        return store_nodes.adopt(connection, self._node)
+
+    def _me(self, lease: float) -> dict[str, object]:
+        return {"id": self._node, "name": self._name, "version": __version__, "lease": lease, "tables": VERSION}
 
     def leases(self, connection: sa.Connection) -> set[str]:
         """The tokens of all items that are leased to this node."""
@@ -88,6 +103,8 @@ class Store:
         windows: Mapping[str, int] | None = None,
         window: int = 2,
         busy: Collection[str] = (),
+        allowed: Callable[[str], Allowance] = lambda destination: Allowance(),
+        crowded: set[str] | None = None,
     ) -> list[QueuedItem]:
         """Lease what is due, where it has waited longest and where it has just come in turn.
 
@@ -96,8 +113,11 @@ class Store:
         @param room: messages wanted at most (one with more than 100 recipients at a destination makes several items).
         @param windows: messages wanted at most for a destination, at least 1; C{window} for those not named.
         @param busy: destinations for which none are wanted.
+        @param allowed: what a destination gets from all nodes together.
+        @param crowded: has those added to it that would get no more now.
         """
-        return self._claimer.due(connection, now, room, windows or {}, window, busy)
+        crowded = set() if crowded is None else crowded
+        return self._claimer.due(connection, now, room, windows or {}, window, busy, allowed, crowded)
 
     def overdue(
         self, connection: sa.Connection, now: float, give_up: float, delay_notice: float, limit: int

@@ -9,7 +9,7 @@ other's rows.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain, cycle, zip_longest
 from typing import Any
 
@@ -21,7 +21,8 @@ from mailagent.database.ending import end_now
 from mailagent.database.schema import destinations, messages, recipients
 from mailagent.log import ERROR, RECIPIENT_QUARANTINED
 from mailagent.queue.items import QUARANTINED, QUEUED, QueuedItem, QueuedRecipient, StoredMessage
-from mailagent.queue.store_destinations import RETRY, WAITING, forget, recompute
+from mailagent.queue.lanes import Allowance
+from mailagent.queue.store_destinations import RETRY, WAITING, forget, recompute, space
 from mailagent.queue.store_rows import ENVELOPE, UnreadableRow, is_text, read_message, read_recipient, storable
 
 #: Recipients of one item (RFC 5321 section 4.5.3.1.8: what every server must take).
@@ -52,6 +53,13 @@ _THEIR_DUE = (
     .where(_DUE_AT, recipients.c.message_id.in_(sa.bindparam("wanted", expanding=True)))
     .where(recipients.c.state == QUEUED, sa.func.coalesce(recipients.c.lease_token, "") == "")
     .with_for_update(skip_locked=True)
+)
+#: The leased are few, and have an index.
+_UNDER_WAY = (
+    sa.select(recipients.c.destination, sa.func.count(recipients.c.lease_token.distinct()).label("under_way"))
+    .where(recipients.c.lease_node.is_not(None))
+    .where(recipients.c.destination.in_(sa.bindparam("names", expanding=True)))
+    .group_by(recipients.c.destination)
 )
 #: Octets of content that are read along with the envelope, so that they need not be fetched when they are sent.
 SMALL = 64 * 1024
@@ -86,16 +94,27 @@ class Claimer:
         windows: Mapping[str, int],
         window: int,
         busy: Collection[str],
+        allowed: Callable[[str], Allowance],
+        crowded: set[str],
     ) -> list[QueuedItem]:
         """Lease what is due. See L{mailagent.queue.store.Store.claim}."""
         rows: list[sa.RowMapping] = []
         end_now(connection)
         ready = self._ready(connection, now, room, busy)
+        under_way = _under_way(connection, ready)
         for name in ready:
             if room <= 0:
                 break
-            found = _due_at(connection, name, now, min(windows.get(name, window), room))
-            room -= len({row["message_id"] for row in found})
+            allowance = allowed(name)
+            left = allowance.most - under_way.get(name, 0)
+            if left <= 0:
+                crowded.add(name)
+                continue
+            found = _due_at(connection, name, now, min(windows.get(name, window), room, left, allowance.at_once))
+            count = len({row["message_id"] for row in found})
+            if count and allowance.pace:
+                space(connection, name, now, count * allowance.pace)
+            room -= count
             rows += found
             if not found:  # all of it was quarantined, or leased by another node just now
                 recompute(connection, [name])
@@ -175,6 +194,14 @@ def _messages(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> dict[
         except UnreadableRow as error:
             found[row["id"]] = error
     return found
+
+
+def _under_way(connection: sa.Connection, names: Collection[str]) -> dict[str, int]:
+    """How many items are leased at these destinations, whose rows are locked: so there will be no more meanwhile. A
+    SQLite database has one node, which knows its own."""
+    if connection.dialect.name == "sqlite" or not names:
+        return {}
+    return {row.destination: row.under_way for row in connection.execute(_UNDER_WAY, {"names": list(names)})}
 
 
 def _items(message: StoredMessage, destination: str, group: Sequence[QueuedRecipient]) -> Iterator[QueuedItem]:

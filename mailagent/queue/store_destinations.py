@@ -1,4 +1,4 @@
-"""C{destinations.ready}, kept right: the later of C{held_until} and the earliest C{due} of what waits there.
+"""C{destinations.ready}, kept right: the latest of C{held_until}, C{next_at} and the earliest C{due} of what waits.
 
 It is what finds work without a look at what is not due: a destination that is held costs nothing, however much waits
 for it. Whoever adds what waits L{offer}s; whoever takes some away has it L{recompute}d, by one seek of an index. That
@@ -40,6 +40,8 @@ def _later(one: Any, other: Any) -> sa.ColumnElement[float]:
     return sa.case((one < other, other), else_=one)
 
 
+#: Until when nothing goes there, whatever waits.
+_BLOCKED = _later(destinations.c.held_until, destinations.c.next_at)
 #: Destinations are locked in one order: Python's, that of the characters' numbers.
 _LOCK = (
     sa.select(destinations.c.name)
@@ -50,7 +52,7 @@ _LOCK = (
 _RECOMPUTE = (
     sa.update(destinations)
     .where(destinations.c.name.in_(sa.bindparam("names", expanding=True)))
-    .values(ready=_later(_EARLIEST, destinations.c.held_until))
+    .values(ready=_later(_EARLIEST, _BLOCKED))
 )
 _HOLD = (
     sa.update(destinations)
@@ -73,7 +75,7 @@ def _insert(dialect: str) -> Any:
 @cache
 def _offer(dialect: str) -> sa.Insert:
     insert = _insert(dialect)
-    offered = _later(insert.excluded.ready, destinations.c.held_until)
+    offered = _later(insert.excluded.ready, _BLOCKED)
     earlier = sa.case((destinations.c.ready <= offered, destinations.c.ready), else_=offered)
     statement: sa.Insert = insert.on_conflict_do_update(index_elements=["name"], set_={"ready": earlier})
     return statement
@@ -140,6 +142,12 @@ def hold(connection: sa.Connection, name: str, until: float, reason: str) -> Non
     at_end(connection, _Changes).held[name] = until, reason
 
 
+def space(connection: sa.Connection, name: str, now: float, seconds: float) -> None:
+    """For what is taken from there C{now}, the next waits so long: after it, or after what others have just taken."""
+    begun = _later(sa.literal(now, sa.Double), destinations.c.next_at)
+    connection.execute(sa.update(destinations).where(destinations.c.name == name).values(next_at=begun + seconds))
+
+
 def next_ready(connection: sa.Connection, busy: Collection[str] = ()) -> float | None:
     """When there will be something to claim, at any destination that is not C{busy}; C{None}, if nothing waits."""
     end_now(connection)
@@ -156,12 +164,15 @@ def recall(connection: sa.Connection, now: float, latest: float) -> None:
         connection.execute(sa.update(recipients).where(late).values(due=now))
         held = sa.and_(destinations.c.name == name, destinations.c.held_until > latest)
         connection.execute(sa.update(destinations).where(held).values(held_until=0.0, reason=""))
+        paced = sa.and_(destinations.c.name == name, destinations.c.next_at > latest)
+        connection.execute(sa.update(destinations).where(paced).values(next_at=0.0))
     recompute(connection, names)
 
 
 def sweep_idle(connection: sa.Connection, now: float, limit: int) -> int:
-    """Forget destinations where nothing waits and that are not held."""
+    """Forget destinations where nothing waits and nothing could be held back."""
     end_now(connection)
-    idle = sa.select(destinations.c.name).where(destinations.c.ready.is_(None), destinations.c.held_until <= now)
+    free = sa.and_(destinations.c.held_until <= now, destinations.c.next_at <= now)
+    idle = sa.select(destinations.c.name).where(destinations.c.ready.is_(None), free)
     names = connection.scalars(idle.limit(limit).with_for_update(skip_locked=True)).all()
     return connection.execute(sa.delete(destinations).where(destinations.c.name.in_(names))).rowcount if names else 0

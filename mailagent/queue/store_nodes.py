@@ -2,37 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
+import attrs
 import sqlalchemy as sa
 
 from mailagent.database.moment import database_now
 from mailagent.database.schema import nodes, recipients
 from mailagent.queue.store_destinations import restore
 
-#: Seconds without a heartbeat after which a node is thought dead.
-DEAD = 60.0
+#: Seconds without a heartbeat after which a node is thought dead, where it does not say otherwise.
+LEASE = 60.0
+#: Seconds after which one that is dead is forgotten.
+_FORGOTTEN = 86400.0
+#: A node keeps its own promise, whatever the others' is.
+ALIVE = nodes.c.heartbeat > database_now() - nodes.c.lease
 
 
-def start(connection: sa.Connection, node: str, name: str, version: str) -> int:
-    """Register a node that starts, and free what it had leased before; returns how many recipients that were."""
-    connection.execute(sa.delete(nodes).where(nodes.c.id == node))
-    row = sa.insert(nodes).values(id=node, name=name, version=version)
-    connection.execute(row.values(started=database_now(), heartbeat=database_now()))
-    return _free(connection, recipients.c.lease_node == node)
+def start(connection: sa.Connection, node: Mapping[str, object]) -> int:
+    """Register a node that starts, and free what it had leased before; returns how many recipients that were.
+
+    @param node: its row, but for the moments.
+    """
+    connection.execute(sa.delete(nodes).where(nodes.c.id == node["id"]))
+    _register(connection, node)
+    return _free(connection, recipients.c.lease_node == node["id"])
 
 
-def beat(connection: sa.Connection, node: str) -> None:
-    """The node lives."""
-    connection.execute(sa.update(nodes).where(nodes.c.id == node).values(heartbeat=database_now()))
+def _register(connection: sa.Connection, node: Mapping[str, object]) -> None:
+    connection.execute(sa.insert(nodes).values(started=database_now(), heartbeat=database_now(), **node))
 
 
-def adopt(connection: sa.Connection, node: str, seconds: float) -> int:
-    """Free the leases of other nodes that have not lived for so long; returns how many recipients that were."""
-    dead = sa.select(nodes.c.id).where(nodes.c.id != node, nodes.c.heartbeat < database_now() - seconds)
-    dead = dead.with_for_update(skip_locked=True)  # another node may be at it
-    gone = connection.scalars(dead).all()
-    return _free(connection, recipients.c.lease_node.in_(gone)) if gone else 0
+def beat(connection: sa.Connection, node: Mapping[str, object]) -> set[str] | None:
+    """The node lives. See L{mailagent.queue.store.Store.beat}."""
+    lives = sa.update(nodes).where(nodes.c.id == node["id"])
+    lives = lives.values(heartbeat=database_now(), lease=node["lease"])
+    if connection.execute(lives.where(ALIVE)).rowcount:
+        return None
+    if not connection.execute(lives).rowcount:  # it was forgotten
+        _register(connection, node)
+    return leases(connection, str(node["id"]))
+
+
+def leave(connection: sa.Connection, node: str) -> None:
+    """The node ends: others need not wait to be sure of it."""
+    connection.execute(sa.update(nodes).where(nodes.c.id == node).values(heartbeat=database_now(), lease=0.0))
+
+
+def adopt(connection: sa.Connection, node: str) -> int:
+    """Free the leases of other nodes that are dead, and forget those that have been for long; returns how many
+    recipients that were."""
+    dead = sa.select(nodes.c.id, nodes.c.heartbeat < database_now() - _FORGOTTEN).where(nodes.c.id != node, ~ALIVE)
+    dead = dead.with_for_update(skip_locked=True)  # another node may be at it, or this one lives again
+    gone = dict(map(tuple, connection.execute(dead)))
+    return _remove(connection, gone, [id_ for id_, long in gone.items() if long]) if gone else 0
+
+
+def _remove(connection: sa.Connection, gone: Collection[str], forgotten: Collection[str]) -> int:
+    freed = _free(connection, recipients.c.lease_node.in_(gone))
+    if forgotten:
+        connection.execute(sa.delete(nodes).where(nodes.c.id.in_(forgotten)))
+    return freed
+
+
+def forget(connection: sa.Connection, node: str) -> int | None:
+    """Free a node's leases and forget it, unless it lives; returns how many recipients that were, C{None} where it
+    lives."""
+    dead = sa.select(nodes.c.id).where(nodes.c.id == node, ~ALIVE).with_for_update()
+    return None if connection.scalar(dead) is None else _remove(connection, [node], [node])
 
 
 def leases(connection: sa.Connection, node: str) -> set[str]:
@@ -48,7 +85,7 @@ def free(connection: sa.Connection, node: str, tokens: Collection[str]) -> int:
 
 def living(connection: sa.Connection) -> set[str]:
     """The nodes that are not thought dead."""
-    return set(connection.scalars(sa.select(nodes.c.id).where(nodes.c.heartbeat > database_now() - DEAD)))
+    return set(connection.scalars(sa.select(nodes.c.id).where(ALIVE)))
 
 
 def _free(connection: sa.Connection, whose: sa.ColumnElement[bool]) -> int:
@@ -56,3 +93,36 @@ def _free(connection: sa.Connection, whose: sa.ColumnElement[bool]) -> int:
     names = connection.scalars(freed.returning(recipients.c.destination)).all()
     restore(connection, set(names))
     return len(names)
+
+
+@attrs.frozen
+class Node:
+    """One that has a part in the queue. Moments are seconds since the epoch, by the database's clock.
+
+    @ivar state: L{LIVES}; L{STOPPED}, in good order; or L{SILENT}: dead, frozen or cut off.
+    @ivar heartbeat: when it last said that it lives, C{silent} seconds ago.
+    @ivar leased: how many recipients it has in hand.
+    """
+
+    id: str
+    name: str
+    version: str
+    state: str
+    leased: int
+    started: float
+    heartbeat: float
+    silent: float
+
+
+LIVES, STOPPED, SILENT = "alive", "stopped", "silent"
+
+
+def listed(connection: sa.Connection) -> list[Node]:
+    """All of them, by name."""
+    leased = sa.select(sa.func.count()).where(recipients.c.lease_node == nodes.c.id).scalar_subquery()
+    state = sa.case((ALIVE, LIVES), (nodes.c.lease == 0.0, STOPPED), else_=SILENT)
+    found = sa.select(nodes, state.label("state"), leased.label("leased"), database_now().label("now"))
+    return [
+        Node(row.id, row.name, row.version, row.state, row.leased, row.started, row.heartbeat, row.now - row.heartbeat)
+        for row in connection.execute(found.order_by(nodes.c.name, nodes.c.id))
+    ]

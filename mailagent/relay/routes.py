@@ -25,6 +25,7 @@ class Route:
     @ivar socket: the path of a local socket, in place of host and port.
     @ivar lmtp: whether LMTP is spoken there (RFC 2033).
     @ivar tls: C{"may"}, C{"require"} or C{"verify"} (see L{RelaySettings}).
+    @ivar rate: so many messages to the domain in so many seconds; C{None} for no limit.
     @ivar user: who logs in there, C{""} for nobody, and C{password_file}, with which password.
     """
 
@@ -33,6 +34,7 @@ class Route:
     socket: str = ""
     lmtp: bool = False
     tls: str = "may"
+    rate: tuple[int, float] | None = None
     user: str = ""
     password_file: Path | None = None
 
@@ -44,7 +46,7 @@ def route_for(domain: str, routes: Mapping[Pattern, RouteSettings], relay: Relay
     """
     matching = {_canonical(pattern): settings for pattern, settings in routes.items() if matches(pattern, domain)}
     if not matching:
-        return Route(port=relay.port, tls=relay.tls)
+        return Route(port=relay.port, tls=relay.tls, rate=relay.rate)
     settings = matching[max(matching, key=len)]
     protocol, place, port = destination_parts(settings.to)
     unix = bool(place) and not port
@@ -54,6 +56,7 @@ def route_for(domain: str, routes: Mapping[Pattern, RouteSettings], relay: Relay
         socket=place if unix else "",
         lmtp=protocol == "lmtp",
         tls=settings.tls or relay.tls,
+        rate=settings.rate or relay.rate,
         user=settings.user or "",
         password_file=Path(settings.password_file) if settings.password_file else None,
     )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailagent.config.units import duration, duration_text, size, size_text
+from mailagent.config.units import SLOWEST, duration, duration_text, rate, rate_text, size, size_text
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,33 @@ def test_amounts_are_written_in_the_largest_unit_without_a_fraction() -> None:
         "5 min",
         "2 h",
     ]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("100 / min", (100, 60.0)), ("5/s", (5, 1.0)), ("20 / 10 min", (20, 600.0)), ("1 / h", (1, 3600.0))],
+)
+def test_a_rate_is_so_many_in_so_many_seconds(written: str, meant: tuple[int, float]) -> None:
+    assert rate(written) == meant
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["100", "100 / ", "0 / s", "/ min", "1 / 2 h", "23 / d", "5 / 0 s", "-1 / s", "1.5 / s", "5 per s", 5, None],
+)
+def test_what_is_no_rate_or_less_than_one_an_hour_is_refused(written: object) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        rate(written)
+
+
+@given(st.integers(1, 10**9 - 1), st.integers(1, 10**9).map(lambda thousandths: thousandths / 1000))
+def test_a_rate_reads_as_it_is_written(many: int, seconds: float) -> None:
+    if seconds / many <= SLOWEST:
+        assert rate(rate_text((many, seconds))) == (many, seconds)
+
+
+@given(st.text() | st.text("0123456789 /.smhind", max_size=12))
+def test_any_text_is_a_rate_or_is_refused(text: str) -> None:
+    with suppress(ValueError):
+        many, seconds = rate(text)
+        assert 0 < seconds / many <= SLOWEST

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,8 +20,7 @@ from tests.peers.server import ROOT, TWISTD, Server, environment
 from tests.postgres import Postgres
 
 PORT = 2525
-#: What keeps a test from taking minutes; and the same for a transaction of who is cut off, whose locks others wait for.
-_IMPATIENT = ROOT / "tests" / "nodes" / "impatient"
+#: What keeps a test from taking minutes, as the short lease does: how long others wait for the locks of who is cut off.
 _SHORT = "-c idle_in_transaction_session_timeout=3s"
 _CONFIGURATION = """
 hostname = "{name}.test"
@@ -33,6 +31,7 @@ limits = {{ sessions_per_network = 1000, stop_time = "10 s" }}
 [queue]
 url = "{url}"
 deliveries = {deliveries}
+lease = "4 s"
 retry_first = "1 s"
 retry_most = "2 s"
 [[listen]]
@@ -66,10 +65,9 @@ class Node:
 
     def start(self) -> None:
         """Begin to start it."""
-        path = f"{_IMPATIENT}{os.pathsep}{ROOT}"
         command = [str(TWISTD), "-n", "--pidfile=", "mailagent", "--log-format", "json"]
         with self.member.namespace.entered():
-            self.servers.append(Server(command, self.home, environment(PYTHONPATH=path)))
+            self.servers.append(Server(command, self.home, environment(PYTHONPATH=str(ROOT))))
 
     def end(self) -> None:
         """Leave nothing behind."""

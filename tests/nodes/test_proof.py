@@ -1,4 +1,4 @@
-"""Three nodes on one PostgreSQL: one is killed, one cut off, the database restarted, all in the middle of deliveries.
+"""Three nodes on one PostgreSQL: one is killed, one cut off, one frozen, the database restarted, all mid-delivery.
 
 What was acknowledged arrives, whole. A message arrives twice only where the final reply was in flight: the node that
 was struck held its lease at that moment. A node has at most so many on their way, which bounds them.
@@ -6,6 +6,8 @@ was struck held its lease at that moment. A node has at most so many on their wa
 
 from __future__ import annotations
 
+import os
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -58,6 +60,15 @@ class Strikes:
         node.member.mend()
         self._site.wait_until_alive(node, self._site.now())
 
+    def freeze(self, node: Node) -> None:
+        """It is stopped until the others have taken up what it held, and then goes on as if nothing had been."""
+        self._site.sink.wait_for_unsaid(node.address)
+        os.kill(node.server.pid, signal.SIGSTOP)
+        self._left_by(node)
+        self._site.wait_until("NOT EXISTS (SELECT FROM recipients WHERE lease_node = %s)", node.id)
+        os.kill(node.server.pid, signal.SIGCONT)
+        self._site.wait_until_alive(node, self._site.now())
+
     def _left_by(self, node: Node) -> None:
         held = self._site.leased(node)
         assert 0 < len(held) <= _DELIVERIES
@@ -76,13 +87,15 @@ def test_whatever_befalls_the_nodes_what_was_acknowledged_arrives(tmp_path: Path
     with cluster(tmp_path, 3, _DELIVERIES, _PAUSE) as site:
         strikes = Strikes(site)
         load = Load([(node.address, PORT) for node in site.nodes], sent)
-        share = messages // (4 * rounds)
+        share = messages // (5 * rounds)
         for number in range(rounds):
-            killed, cut, _ = site.nodes[number:] + site.nodes[:number]
+            killed, cut, frozen = site.nodes[number:] + site.nodes[:number]
             load.go_on(share)
             strikes.kill(killed)
             load.go_on(share)
             strikes.cut(cut)
+            load.go_on(share)
+            strikes.freeze(frozen)
             killed.start()
             load.go_on(share)
             strikes.restart_database()

@@ -20,6 +20,7 @@ from mailagent.envelope.outcome import Outcome
 from mailagent.envelope.queued import QueuedMessage
 from mailagent.envelope.reply import Reply
 from mailagent.interfaces import Attempt, Attempted, ICourier, StorageFailed
+from mailagent.queue.lanes import Allowance
 from mailagent.queue.queue import reading
 from mailagent.queue.scheduler import Scheduler
 from mailagent.queue.store import Store
@@ -83,6 +84,7 @@ class Site:
         self.clock.advance(NOW)
         self.courier = ScriptedCourier()
         self.store = Store("here", "mx.example.org")
+        self.allowance = Allowance()
         self.away = False
         self.unanswered = False
         self.wrong = 0.0
@@ -101,6 +103,7 @@ class Site:
             hostname="mx.example.org",
             random=Random(1),
             log=Logger("test", observer=cast(ILogObserver, self.events.append)),
+            allowed=lambda destination: self.allowance,
         )
 
     def _run(self, job: Callable[[sa.Connection], _T]) -> Deferred[_T]:

@@ -12,9 +12,8 @@ from mailagent.envelope.notify import Notify
 from mailagent.envelope.outcome import Outcome
 from mailagent.interfaces import Attempt, Attempted, DestinationBusy, LeaseLost, StorageFailed
 from mailagent.queue import reporter
-from mailagent.queue.scheduler import HEARTBEAT
 from mailagent.queue.store_claim import SMALL
-from mailagent.queue.store_nodes import DEAD
+from mailagent.queue.store_nodes import LEASE
 from tests.database.support import Database
 from tests.queue.site import Answer, Site, all_told, raising, running
 from tests.queue.support import HOP, LATER, NEVER, STORED, message, result
@@ -139,16 +138,16 @@ def test_a_lost_lease_changes_nothing(site: Site) -> None:
 def unheard_of(site: Site) -> None:
     """Until we cannot say that we live for so long that another node may take us for dead."""
     site.away = True
-    site.after(DEAD / 2, HEARTBEAT)
+    site.after(LEASE / 2, LEASE / 4)
     site.away = False
 
 
 def test_the_database_is_not_asked_for_a_lease_that_nobody_takes_from_a_node_that_lives(site: Site) -> None:
     send(site, site.left_open)
-    site.after(2 * DEAD, HEARTBEAT)
+    site.after(2 * LEASE, LEASE / 4)
     site.away = True
     assert result(site.open[0][0].still_ours()) is True
-    site.after(DEAD / 2 - 1, HEARTBEAT)
+    site.after(LEASE / 2 - 1, LEASE / 4)
     assert result(site.open[0][0].still_ours()) is True
     site.away = False
     site.close()
@@ -161,7 +160,7 @@ def test_a_courier_hears_whether_the_message_is_still_ours(site: Site) -> None:
     assert result(still_ours()) is True
     site.database.execute("UPDATE recipients SET lease_token = 'other'")
     assert result(still_ours()) is False
-    site.clock.advance(HEARTBEAT)
+    site.clock.advance(LEASE / 4)
     site.close()
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailagent.queue.lanes import FIRST, MOST, Lanes
+from mailagent.queue.lanes import FIRST, MOST, Allowance, Lanes
 
 
 def test_a_destination_nobody_has_been_at_is_not_named() -> None:
@@ -76,3 +77,8 @@ def test_a_destination_is_full_or_has_room(steps: list[tuple[str, str]]) -> None
         assert not set(lanes.full()) & set(lanes.windows())
         assert all(1 <= room <= MOST for room in lanes.windows().values())
         assert set(taken) <= {*lanes.full(), *lanes.windows()}
+
+
+@pytest.mark.parametrize(("pace", "messages"), [(0.0, 20), (60.0, 1), (1.0, 1), (0.6, 1), (0.5, 2), (0.01, 100)])
+def test_at_once_go_the_messages_of_a_second(pace: float, messages: int) -> None:
+    assert Allowance(20, pace).at_once == messages

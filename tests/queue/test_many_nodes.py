@@ -140,8 +140,8 @@ def test_a_dead_nodes_leases_are_taken_up_once(database: Database, one: Store, o
     database.write(dead.claim, NOW, 1)
     database.execute("UPDATE nodes SET heartbeat = 0 WHERE id = 'dead'")
     with database.engine.begin() as connection:
-        assert one.adopt(connection, 60.0) == 1
-        assert database.write(other.adopt, 60.0) == 0
+        assert one.adopt(connection) == 1
+        assert database.write(other.adopt) == 0
     assert names(database.write(other.claim, NOW, 1)) == [("m1", ["a@x.example"])]
 
 
@@ -198,7 +198,7 @@ class Node:
         store, place = self.store, self.random.choice(PLACES)
         if self.random.random() < 0.5:
             return lambda connection: store.hold_destination(connection, place, NOW - 1, "")
-        return lambda connection: store.adopt(connection, 60.0)
+        return lambda connection: store.adopt(connection)
 
     def drain(self) -> None:
         """Deliver all there is."""

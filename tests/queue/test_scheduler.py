@@ -7,23 +7,25 @@ from typing import Any
 
 import pytest
 
+from mailagent.config.values import Duration
 from mailagent.envelope.address import Address
 from mailagent.envelope.outcome import Outcome
 from mailagent.interfaces import Attempted
 from mailagent.queue import reporter
 from mailagent.queue.access import LONGEST_PAUSE
 from mailagent.queue.items import QueuedItem
-from mailagent.queue.lanes import FIRST
+from mailagent.queue.lanes import FIRST, Allowance
 from mailagent.queue.retry import JITTER
-from mailagent.queue.scheduler import ADOPT, AGAIN, CLAIMED, HEARTBEAT, POLL, SOME, SWEEP
+from mailagent.queue.scheduler import AGAIN, CLAIMED, POLL, SOME, STRAY, SWEEP
 from mailagent.queue.store import Store
-from mailagent.queue.store_nodes import DEAD
+from mailagent.queue.store_nodes import LEASE
 from tests.database.kinds import only_postgresql
 from tests.database.support import Database
 from tests.queue.site import Site, all_told, running
 from tests.queue.support import HOP, LATER, NEVER, STORED, message
 
 HOUR, DAY = 3600.0, 86400.0
+HEARTBEAT, ADOPT = LEASE / 4, LEASE / 2
 
 
 @pytest.fixture
@@ -290,7 +292,7 @@ def test_the_node_says_that_it_lives(site: Site) -> None:
 
 def test_what_a_dead_node_had_in_hand_is_taken_up(site: Site) -> None:
     site.enqueue(message("m1", "bob@there.example"))
-    site.database.execute("INSERT INTO nodes VALUES ('dead', 'dead', '', 0, 0)")
+    site.database.execute("INSERT INTO nodes (id, name, version, started, heartbeat) VALUES ('dead', 'dead', '', 0, 0)")
     site.database.execute("UPDATE recipients SET lease_node = 'dead', lease_token = 'x'")
     site.clock.advance(POLL)
     assert not site.courier.attempts
@@ -300,13 +302,15 @@ def test_what_a_dead_node_had_in_hand_is_taken_up(site: Site) -> None:
 
 def test_after_an_outage_the_others_have_time_to_say_that_they_live(site: Site) -> None:
     site.enqueue(message("m1", "bob@there.example"))
-    site.database.execute("INSERT INTO nodes VALUES ('other', 'other', '', 0, 0)")
+    site.database.execute(
+        "INSERT INTO nodes (id, name, version, started, heartbeat) VALUES ('other', 'other', '', 0, 0)"
+    )
     site.database.execute("UPDATE recipients SET lease_node = 'other', lease_token = 'x'")
     site.away = True
     site.clock.pump([1.0] * 25)  # before we look for the first time
-    site.clock.pump([1.0] * int(DEAD))
+    site.clock.pump([1.0] * int(LEASE))
     site.away = False
-    site.clock.pump([1.0] * int(2 * HEARTBEAT))
+    site.clock.pump([1.0] * int(ADOPT))
     assert not site.courier.attempts
     site.clock.pump([1.0] * int(HEARTBEAT + ADOPT))
     assert site.states() == ["delivered"]
@@ -318,7 +322,7 @@ def test_what_a_claim_took_whose_answer_was_lost_is_taken_up(site: Site) -> None
     site.scheduler.wake()
     site.unanswered = False
     assert (site.leased(), site.courier.attempts) == (1, [])
-    site.after(2 * ADOPT, 1.0)
+    site.after(2 * STRAY, 1.0)
     assert site.states() == ["delivered"]
 
 
@@ -326,7 +330,7 @@ def test_what_is_in_hand_for_long_is_not_tried_again(site: Site) -> None:
     site.courier.otherwise = site.left_open
     site.enqueue(message("m1", "bob@there.example"))
     site.scheduler.wake()
-    site.after(4 * ADOPT, 1.0)
+    site.after(4 * STRAY, 1.0)
     assert len(site.courier.attempts) == 1
     site.close()
     assert site.states() == ["delivered"]
@@ -478,3 +482,91 @@ def test_what_was_delivered_when_the_database_went_is_written_down_at_the_stop(s
     site.clock.advance(0.5)
     assert stopped.called
     assert (site.states(), site.leased()) == (["delivered"], 0)
+
+
+def paused(site: Site) -> list[QueuedItem]:
+    """Let the node be silent for longer than its lease, and another take up the oldest of what it has in hand."""
+    site.database.execute("UPDATE nodes SET heartbeat = heartbeat - 61 WHERE id = 'here'")
+    other = Store("there", "mx2.example.org")
+    site.database.write(other.start)
+    site.database.write(other.adopt)
+    return site.database.write(other.claim, site.clock.seconds(), 1)
+
+
+def test_a_node_that_was_paused_drops_what_others_have_taken_up(site: Site) -> None:
+    site.courier.otherwise = site.left_open
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    [item] = paused(site)
+    site.clock.advance(HEARTBEAT)
+    assert len(site.logged("lease_lost")) == 1
+    assert site.database.read(site.store.still_leased, item)
+    [(_, done)] = site.open
+    assert done.called  # cancelled
+    assert site.states() == ["queued"]
+
+
+def test_a_node_that_was_paused_goes_on_with_what_nobody_has_taken_up(site: Site) -> None:
+    site.courier.otherwise = site.left_open
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    site.database.execute("UPDATE nodes SET heartbeat = heartbeat - 61 WHERE id = 'here'")
+    site.clock.advance(HEARTBEAT)
+    site.close()
+    assert site.states() == ["delivered"]
+    assert not site.logged("lease_lost")
+
+
+def test_a_node_that_was_paused_says_that_it_lives_before_it_takes_more(site: Site) -> None:
+    site.clock.rightNow += LEASE  # as a process does that was stopped: nothing that was due has been done
+    site.database.execute("UPDATE nodes SET heartbeat = 0")
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    assert site.states() == ["delivered"]
+    assert site.database.rows("SELECT heartbeat FROM nodes")[0] > 0
+
+
+def test_a_node_that_ends_says_so(database: Database) -> None:
+    with running(database) as site:
+        assert site.database.rows("SELECT lease FROM nodes") == [60.0]
+    assert database.rows("SELECT lease FROM nodes") == [0.0]
+
+
+def test_how_long_a_node_may_be_silent_is_what_the_settings_say_now(site: Site) -> None:
+    site.settings = type(site.settings)(lease=Duration(20.0))
+    site.after(HEARTBEAT)
+    assert site.database.rows("SELECT lease FROM nodes") == [20.0]
+    site.database.execute("UPDATE nodes SET heartbeat = 0")
+    site.clock.advance(5.0)
+    assert site.database.rows("SELECT heartbeat FROM nodes")[0] > 0
+
+
+def test_a_destination_that_others_fill_is_looked_at_once_a_second(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = 0
+
+    def crowded(self: Store, connection: Any, now: float, *given: Any) -> list[QueuedItem]:
+        nonlocal claims
+        claims += 1
+        given[-1].add("there.example")
+        return []
+
+    monkeypatch.setattr(Store, "claim", crowded)
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    site.after(9 * POLL, 0.25)
+    assert claims == 10
+
+
+def test_mail_goes_at_the_rate_of_its_destination(database: Database) -> None:
+    with running(database) as site:
+        site.allowance = Allowance(pace=20.0)
+        site.enqueue(*(message(f"m{number}", "bob@there.example") for number in range(5)))
+        site.scheduler.wake()
+        seen = []
+        for _ in range(4):
+            seen.append(site.courier.at("there.example"))
+            site.after(20.0, 1.0)
+        assert seen == [1, 2, 3, 4]
+        site.allowance = Allowance()
+        site.after(21.0, 1.0)
+        assert site.courier.at("there.example") == 5

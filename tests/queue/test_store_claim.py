@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
 import pytest
 
 from mailagent.log import RECIPIENT_QUARANTINED
+from mailagent.queue.lanes import Allowance
 from mailagent.queue.store import Store
 from mailagent.queue.store_claim import MOST_RECIPIENTS, Claimer
 from tests.database.kinds import only_postgresql, only_sqlite
@@ -236,7 +238,7 @@ def cycle(database: Database, store: Store) -> list[tuple[str, Any]]:
             database.write(store.settle, other, all_as(other, STORED), [], NOW, 0.0)
         database.write(store.hold_destination, "x.example", NOW + 60, "")
         database.write(store.overdue, NOW + 9 * DAY, DAY, DAY, 2)
-        database.write(store.adopt, 60.0)
+        database.write(store.adopt)
         database.write(store.start)
         database.write(store.beat)
         database.write(store.next_ready)
@@ -317,3 +319,88 @@ def test_postgresql_finds_work_by_the_indexes_of_what_waits(database: Database, 
     assert [line for line in plans if "Seq Scan" in line] == []
     assert any("recipients_due" in line for line in plans)
     assert any("recipients_overdue" in line for line in plans)
+
+
+def paced(seconds: float, most: int = 20) -> Callable[[str], Allowance]:
+    return lambda destination: Allowance(most, seconds)
+
+
+def test_a_destination_at_its_rate_is_not_ready_before_the_next_is_allowed(database: Database, store: Store) -> None:
+    fill(database, store, 5, "x.example")
+    assert len(database.write(store.claim, NOW, 10, allowed=paced(6.0))) == 1
+    assert database.write(store.next_ready) == NOW + 6
+    assert database.write(store.claim, NOW + 5.9, 10, allowed=paced(6.0)) == []
+    assert len(database.write(store.claim, NOW + 6, 10, allowed=paced(6.0))) == 1
+
+
+def test_what_comes_to_a_destination_at_its_rate_waits_too(database: Database, store: Store) -> None:
+    fill(database, store, 1, "x.example")
+    assert len(database.write(store.claim, NOW, 10, allowed=paced(6.0))) == 1
+    fill(database, store, 1, "x.example", NOW + 1, "n")
+    assert database.write(store.next_ready) == NOW + 6
+
+
+def test_at_a_high_rate_a_seconds_messages_go_together(database: Database, store: Store) -> None:
+    fill(database, store, 50, "x.example")
+    assert len(database.write(store.claim, NOW, 50, None, 50, allowed=paced(0.1))) == 10
+    assert database.write(store.next_ready) == NOW + 1
+
+
+def test_a_rate_is_that_of_all_nodes_together(database: Database, store: Store) -> None:
+    fill(database, store, 5, "x.example")
+    other = Store("there")
+    database.write(other.start)
+    taken: list[float] = []
+    for second in range(60):
+        for node in (store, other):
+            taken += [second] * len(database.write(node.claim, NOW + second, 10, allowed=paced(20.0)))
+    assert taken == [0, 20, 40]
+
+
+def test_time_without_mail_does_not_let_more_go_later(database: Database, store: Store) -> None:
+    fill(database, store, 5, "x.example")
+    assert len(database.write(store.claim, NOW + DAY, 10, allowed=paced(6.0))) == 1
+    assert database.write(store.claim, NOW + DAY + 5, 10, allowed=paced(6.0)) == []
+
+
+def test_a_destination_is_not_forgotten_while_its_rate_holds_the_next_back(database: Database, store: Store) -> None:
+    fill(database, store, 1, "x.example")
+    database.write(store.claim, NOW, 10, allowed=paced(6.0))
+    database.write(store.sweep, NOW + 5, DAY, 10)
+    fill(database, store, 1, "x.example", NOW + 5, "n")
+    assert database.write(store.next_ready) == NOW + 6
+
+
+def test_a_rate_kept_by_a_clock_that_was_ahead_is_forgotten(database: Database, store: Store) -> None:
+    fill(database, store, 2, "x.example")
+    database.write(store.claim, NOW + DAY, 1, allowed=paced(6.0))
+    database.write(store.recall, NOW, 7200.0)
+    assert len(database.write(store.claim, NOW, 10, allowed=paced(6.0))) == 1
+
+
+@only_postgresql
+def test_a_destination_gets_no_more_than_its_share_from_all_nodes(database: Database, store: Store) -> None:
+    fill(database, store, 10, "x.example")
+    other = Store("there")
+    database.write(other.start)
+    first = database.write(store.claim, NOW, 3, None, 9, allowed=paced(0.0, 4))
+    assert len(first) == 3
+    crowded: set[str] = set()
+    assert len(database.write(other.claim, NOW, 9, None, 9, allowed=paced(0.0, 4), crowded=crowded)) == 1
+    assert crowded == set()
+    for node in (store, other):
+        assert database.write(node.claim, NOW, 9, None, 9, allowed=paced(0.0, 4), crowded=crowded) == []
+    assert crowded == {"x.example"}
+    assert database.write(store.next_ready, crowded) is None
+    assert database.write(store.settle, first[0], all_as(first[0], STORED), [], NOW, 0.0)
+    assert len(database.write(other.claim, NOW, 9, None, 9, allowed=paced(0.0, 4))) == 1
+
+
+@only_postgresql
+def test_what_two_nodes_claim_at_once_is_within_the_share(database: Database, store: Store) -> None:
+    fill(database, store, 10, "x.example")
+    other = Store("there")
+    with database.engine.begin() as connection:
+        assert len(store.claim(connection, NOW, 9, None, 9, allowed=paced(0.0, 4))) == 4
+        assert database.write(other.claim, NOW, 9, None, 9, allowed=paced(0.0, 4)) == []  # it is locked
+    assert database.write(other.claim, NOW, 9, None, 9, allowed=paced(0.0, 4)) == []

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mailagent.queue.items import QueuedItem
+from mailagent.queue.lanes import Allowance
 from mailagent.queue.store import Store
 from tests.database.support import Database
 from tests.queue.support import STORED, all_as, deferred, message
@@ -20,9 +21,10 @@ moments = st.integers(0, 50).map(float)
 
 #: What it should be, from nothing but the recipients and the hold.
 EXPECTED = """
-SELECT name, ready, (SELECT max(min(due), max(held_until)) FROM recipients
-    WHERE destination = name AND state = 'queued' AND lease_token IS NULL)
-FROM destinations
+SELECT name, ready, CASE WHEN due IS NULL THEN NULL WHEN due >= held_until AND due >= next_at THEN due
+    WHEN held_until >= next_at THEN held_until ELSE next_at END
+FROM (SELECT name, ready, held_until, next_at, (SELECT min(due) FROM recipients
+    WHERE destination = name AND state = 'queued' AND lease_token IS NULL) AS due FROM destinations) AS found
 """
 FORGOTTEN = """
 SELECT destination FROM recipients WHERE state = 'queued' AND lease_token IS NULL EXCEPT SELECT name FROM destinations
@@ -54,9 +56,10 @@ class Steps(RuleBasedStateMachine):
         queued = message(f"m{self.count}", *(f"u{number}@{name}" for number, name in enumerate(to)))
         self.database.write(self.store.insert, [queued], b"", now)
 
-    @rule(now=moments, room=st.integers(1, 4), busy=st.sets(destinations))
-    def claim(self, now: float, room: int, busy: set[str]) -> None:
-        self.items += self.database.write(self.store.claim, now, room, busy=busy)
+    @rule(now=moments, room=st.integers(1, 4), busy=st.sets(destinations), pace=st.sampled_from([0.0, 0.3, 7.0]))
+    def claim(self, now: float, room: int, busy: set[str], pace: float) -> None:
+        allowance = Allowance(pace=pace)
+        self.items += self.database.write(self.store.claim, now, room, busy=busy, allowed=lambda _: allowance)
 
     @rule(now=moments, limit=st.integers(1, 4))
     def overdue(self, now: float, limit: int) -> None:

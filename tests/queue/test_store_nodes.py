@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from mailagent.queue.items import QueuedItem
 from mailagent.queue.store import Store
+from mailagent.queue.store_nodes import forget, listed
+from tests.database.kinds import only_postgresql
 from tests.database.support import Database
 from tests.queue.support import NOW, message
 
 
-def lease_one(database: Database, store: Store) -> object:
+def lease_one(database: Database, store: Store) -> QueuedItem:
     database.write(store.insert, [message("m1", "a@x.example")], b"", NOW)
+    item: QueuedItem
     [item] = database.write(store.claim, NOW, 10)
     return item
 
@@ -37,7 +41,7 @@ def test_the_leases_of_a_dead_node_are_freed(database: Database, store: Store) -
     other = Store("there")
     database.write(other.start)
     age(database, "here", 61)
-    assert database.write(other.adopt, 60.0) == 1
+    assert database.write(other.adopt) == 1
     assert not database.read(store.still_leased, item)
     assert len(database.write(other.claim, NOW, 10)) == 1
 
@@ -48,14 +52,14 @@ def test_a_node_that_lives_keeps_its_leases(database: Database, store: Store) ->
     database.write(other.start)
     age(database, "here", 61)
     database.write(store.beat)
-    assert database.write(other.adopt, 60.0) == 0
+    assert database.write(other.adopt) == 0
     assert database.read(store.still_leased, item)
 
 
 def test_a_node_does_not_adopt_its_own(database: Database, store: Store) -> None:
     item = lease_one(database, store)
     age(database, "here", 61)
-    assert database.write(store.adopt, 60.0) == 0
+    assert database.write(store.adopt) == 0
     assert database.read(store.still_leased, item)
 
 
@@ -76,3 +80,76 @@ def test_what_is_freed_is_found_though_its_destination_was_swept_away(database: 
     assert database.rows("SELECT count(*) FROM destinations") == [0]
     database.write(store.start)
     assert len(database.write(store.claim, NOW, 10)) == 1
+
+
+def test_a_node_is_silent_for_as_long_as_it_has_said(database: Database, store: Store) -> None:
+    item = lease_one(database, store)
+    database.write(store.beat, lease=300.0)
+    age(database, "here", 200)
+    other = Store("there")
+    assert database.write(other.adopt) == 0
+    age(database, "here", 101)
+    assert database.write(other.adopt) == 1
+    assert not database.read(store.still_leased, item)
+
+
+def test_a_node_that_comes_back_late_hears_what_is_still_its_own(database: Database, store: Store) -> None:
+    lost = lease_one(database, store)
+    assert database.write(store.beat) is None
+    age(database, "here", 61)
+    assert database.write(store.beat) == {lost.token}  # nobody else was there
+    age(database, "here", 61)
+    assert database.write(Store("there").adopt) == 1
+    assert database.write(store.beat) == set()
+    assert database.write(store.beat) is None
+
+
+def test_a_node_that_was_forgotten_is_known_again_when_it_comes_back(database: Database, store: Store) -> None:
+    age(database, "here", 61)
+    assert database.write(forget, "here") == 0
+    assert database.write(listed) == []
+    assert database.write(store.beat) == set()
+    [node] = database.write(listed)
+    assert (node.id, node.name, node.state) == ("here", "mx.example.org", "alive")
+
+
+def test_a_node_that_lives_is_not_forgotten(database: Database, store: Store) -> None:
+    lease_one(database, store)
+    assert database.write(forget, "here") is None
+    assert [node.leased for node in database.write(listed)] == [1]
+
+
+def test_what_a_forgotten_node_had_in_hand_is_free(database: Database, store: Store) -> None:
+    lease_one(database, store)
+    age(database, "here", 61)
+    assert database.write(forget, "here") == 1
+    other = Store("there")
+    assert len(database.write(other.claim, NOW, 10)) == 1
+
+
+def test_a_node_that_has_ended_need_not_be_waited_for(database: Database, store: Store) -> None:
+    lease_one(database, store)
+    database.write(store.leave)
+    assert [node.state for node in database.write(listed)] == ["stopped"]
+    assert database.write(Store("there").adopt) == 1
+
+
+def test_a_node_that_has_been_dead_for_a_day_is_forgotten(database: Database, store: Store) -> None:
+    other = Store("there")
+    database.write(other.start)
+    age(database, "here", 86000)
+    database.write(other.adopt)
+    assert {node.id: node.state for node in database.write(listed)} == {"here": "silent", "there": "alive"}
+    age(database, "here", 500)
+    database.write(other.adopt)
+    assert [node.id for node in database.write(listed)] == ["there"]
+
+
+@only_postgresql
+def test_a_node_is_not_adopted_while_it_comes_back(database: Database, store: Store) -> None:
+    item = lease_one(database, store)
+    age(database, "here", 61)
+    with database.engine.begin() as connection:
+        assert store.beat(connection) == {item.token}
+        assert database.write(Store("there").adopt) == 0
+    assert database.read(store.still_leased, item)

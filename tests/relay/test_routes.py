@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailagent.config.outbound import RelaySettings, RouteSettings
-from mailagent.config.values import ConfiguredPath, Count, Destination, Pattern, Port, Security, Text
+from mailagent.config.values import ConfiguredPath, Count, Destination, Pattern, Port, Rate, Security, Text
 from mailagent.relay.routes import Route, matches, route_for
 
 RELAY = RelaySettings(port=Port(2525), tls=Security("require"), connections=Count(3))
@@ -90,3 +90,10 @@ def test_the_winner_is_the_nearest_name_above(
     nearest = next((f"below{len(parent)}" for parent in parents if parent in below), "everything" if everything else "")
     expected = "exact" if tuple(labels) in exact else nearest
     assert route_for(".".join(labels), routes, RELAY).host == expected
+
+
+def test_a_routes_rate_goes_before_that_of_all() -> None:
+    relay = RelaySettings(rate=Rate((100, 60.0)))
+    routes = {Pattern("slow.example"): to("mx", rate=Rate((1, 60.0))), Pattern("b.example"): to("mx")}
+    rates = [route_for(domain, routes, relay).rate for domain in ("slow.example", "b.example", "c.example")]
+    assert rates == [(1, 60.0), (100, 60.0), (100, 60.0)]

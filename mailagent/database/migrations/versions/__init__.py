@@ -1,1 +1,1 @@
-"""One module for each step."""
+"""One module for each step, each of which changes one table that is in use: who waits for two can be in others' way."""
