@@ -37,7 +37,7 @@ from mailagent.reception.local_courier import LocalCourier, LocalFirst
 from mailagent.relay.courier import Courier
 from mailagent.relay.ourselves import Ourselves
 from mailagent.relay.sessions import Sessions, endpoint
-from mailagent.threads import daemon_pool, in_pool
+from mailagent.threads import DaemonThreads
 
 #: Threads that read the database, and small files.
 _READERS = 4
@@ -81,7 +81,8 @@ class Outbound:
         self._reactor = reactor
         self._seconds = seconds
         self._log = log
-        self._pools = {name: daemon_pool(name, most) for name, most in (("dns", THREADS), ("readers", _READERS))}
+        sizes = {"dns": THREADS, "readers": _READERS}
+        self._pools = {name: DaemonThreads(name, most, reactor) for name, most in sizes.items()}
         self._remote = self._courier(listening, logged)
         local = LocalCourier(directory, mailstore, self, new_message_id)
         self._delivery = LocalFirst(directory, local, self._remote)
@@ -142,8 +143,6 @@ class Outbound:
     def start(self) -> None:
         """Begin to take mail, and to take it away."""
         assert self._running is not None  # prepared
-        for pool in self._pools.values():
-            pool.start()
         self._running.writer.start()
         self._running.scheduler.start()
 
@@ -181,4 +180,4 @@ class Outbound:
             Thread(target=pool.stop, name="stop", daemon=True).start()
 
     def _in_pool(self, name: str) -> Callable[..., Deferred[Any]]:
-        return in_pool(self._reactor, self._pools[name])
+        return self._pools[name].run

@@ -54,7 +54,7 @@ from mailagent.smtp.login import Authentication, Limits
 from mailagent.smtp.proxied import ProxiedFactory, Proxies
 from mailagent.smtp.role import LMTP, LOCAL, ROLES
 from mailagent.smtp.tls import ServerTLS, read
-from mailagent.threads import daemon_pool, in_pool
+from mailagent.threads import DaemonThreads
 
 #: Threads that write mail. More do not make a disk faster; fewer make one slow file hold up the rest.
 _WRITERS = 8
@@ -122,13 +122,13 @@ class Storage:
     """
 
     def __init__(self, config: Config, reactor: Any) -> None:
-        self.pool = daemon_pool("mailstore", _WRITERS)
-        self.in_pool = in_pool(reactor, self.pool)
+        self.pool = DaemonThreads("mailstore", _WRITERS, reactor)
+        self.in_pool = self.pool.run
         self.directory = CurrentDirectory(Whitelist.from_config(config))
         self.files = Files()
         self.budget = Budget()
         spool = Mailbox(Address("spool", ""), state.spool(config.state))
-        spread = SpreadOverThreads(self.pool.callInThread, _WRITERS)
+        spread = SpreadOverThreads(self.pool.call_in_thread, _WRITERS)
         self.mailstore: IMailstore = Maildirs(
             self.files, self.in_pool, config.hostname, time.time, budget=self.budget, spool=spool, spread=spread
         )
@@ -242,10 +242,9 @@ def _logins(
     """What logins are checked with, if a users file is configured."""
     if config.directory.users is None:
         return None
-    pool = daemon_pool("passwords", _CHECKERS)
-    pool.start()  # no thread runs before the first login, long after twistd has forked
+    pool = DaemonThreads("passwords", _CHECKERS, reactor)
     reactor.addSystemEventTrigger("during", "shutdown", pool.stop)
-    users = Users(config.directory.users, in_pool(reactor, pool), reactor.seconds, look_in_thread)
+    users = Users(config.directory.users, pool.run, reactor.seconds, look_in_thread)
     reactor.callWhenRunning(users.refresh)
     realm = SubmissionRealm(reception, users, config.submission.own_addresses)
     return authentication(config.auth, realm, users, reactor.seconds, partial(deferLater, reactor), limits)

@@ -24,7 +24,6 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
 from mailagent import log as events
 from mailagent.config import Config
@@ -33,6 +32,7 @@ from mailagent.interfaces import StorageFailed, StorageFull
 from mailagent.parts import listener_factory
 from mailagent.smtp.certificate import CertificateUnusable
 from mailagent.smtp.factory import SessionFactory
+from mailagent.threads import DaemonThreads
 
 
 def _is_null(stream: TextIO | None) -> bool:
@@ -83,8 +83,7 @@ class MailAgent(Service):
     @param begin: sets the rest of the server to work, once all is ready.
     @param end: has it end, within so many seconds; called when no session is in a transaction any more.
     @param processes: serve the listeners; without them, we do.
-    @param pool: the threads that write mail; runs as long as the service does. They are daemons (C{Thread.daemon}), or
-        a job that hangs keeps the process from its end.
+    @param pool: the threads that write mail; they are stopped with the service.
     """
 
     name = "mailagent"
@@ -94,7 +93,7 @@ class MailAgent(Service):
         self,
         config: Config,
         factory: SessionFactory,
-        pool: ThreadPool,
+        pool: DaemonThreads,
         reactor: Any,
         prepare: Callable[[], None],
         announce: Callable[[list[IListeningPort]], None],
@@ -155,7 +154,7 @@ class MailAgent(Service):
         return cast(IListeningPort, outcome[0])
 
     def startService(self) -> None:
-        """Make the mailboxes ready, start the threads, say where we are.
+        """Make the mailboxes ready, say where we are.
 
         @raise StartError: a mailbox, the state directory or the queue cannot be written, or a certificate cannot be
             used.
@@ -167,7 +166,6 @@ class MailAgent(Service):
         except OSError as error:
             raise StartError(f"state: {error.filename or self._config.state}: {error.strerror}") from None
         super().startService()
-        self._pool.start()
         self._begin()
         self._reactor.callWhenRunning(self._catch_signals)
         if self._processes is not None:
@@ -229,7 +227,7 @@ class MailAgent(Service):
         return ended.addTimeout(max(left, _LEAST_WAIT), self._reactor).addErrback(self._give_up)
 
     def _give_up(self, _: Failure) -> None:
-        jobs = len(self._pool.working)
+        jobs = self._pool.working
         events.ERROR(self._log, what="stopping", reason=f"jobs on the disk that do not end, waited for no more: {jobs}")
 
     def _catch_signals(self) -> None:

@@ -18,7 +18,6 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import ILogObserver, globalLogPublisher
-from twisted.python.threadpool import ThreadPool
 
 from mailagent.config import Config, Listener
 from mailagent.config.values import Endpoint
@@ -26,6 +25,7 @@ from mailagent.envelope.address import Address
 from mailagent.envelope.mailbox import Mailbox
 from mailagent.interfaces import MailboxUnwritable
 from mailagent.service import MailAgent, StartError
+from mailagent.threads import DaemonThreads
 from tests.maildir.support import Events
 from tests.memory_server import Connection, MemoryServer
 
@@ -56,7 +56,7 @@ class World:
 
     server: MemoryServer
     reactor: Reactor
-    pool: ThreadPool
+    pool: DaemonThreads
     happened: list[Any]
 
     def service(self, *endpoints: str, prepare: Callable[[], None] | None = None) -> MailAgent:
@@ -90,11 +90,11 @@ class World:
 @pytest.fixture
 def world() -> Iterator[World]:
     handler = signal.getsignal(signal.SIGHUP)
-    world = World(MemoryServer(), Reactor(), ThreadPool(0, 1), [])
+    reactor = Reactor()
+    world = World(MemoryServer(), reactor, DaemonThreads("mailstore", 1, reactor), [])
     yield world
     signal.signal(signal.SIGHUP, handler)
-    if world.pool.started:
-        world.pool.stop()
+    world.pool.stop()
 
 
 def test_ports_are_bound_before_and_mailboxes_made_after_privileges_are_shed(
@@ -156,7 +156,7 @@ def test_a_stop_drains_the_sessions_then_stops_the_threads(world: World) -> None
     assert b"421 4.3.2" in connection.received()
     connection.finish()
     assert stopped.called
-    assert world.pool.joined
+    assert world.pool.stopped
 
 
 def test_a_stop_waits_for_open_transactions_as_long_as_configured(world: World) -> None:
@@ -191,7 +191,7 @@ def hanging(world: World) -> Iterator[Event]:
         begun.set()
         go_on.wait()
 
-    world.pool.callInThread(job)
+    world.pool.call_in_thread(job)
     begun.wait()
     world.happened.append(service)
     yield go_on
@@ -206,7 +206,7 @@ def test_a_stop_waits_for_what_is_being_written(world: World, hanging: Event) ->
     hanging.set()
     world.reactor.from_threads.get()()
     assert stopped
-    assert world.pool.joined
+    assert world.pool.stopped
     assert world.reactor.getDelayedCalls() == []
 
 

@@ -66,7 +66,6 @@ class Worker:
         queue, limits = RemoteQueue(self.channel, self._reactor), RemoteLoginLimits(self.channel)
         serving = Serving(config, self._reactor, storage, queue, self._admission, limits)
         serving.parts.read_certificates(config)
-        storage.pool.start()
         self._serving = serving
         self._beating.start(1.0)
         for descriptor, listener in zip(self._listeners, config.listen, strict=True):

@@ -10,7 +10,6 @@ from typing import Any
 import attrs
 import pytest
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
 from mailagent.envelope.copy import Copy
 from mailagent.envelope.mailbox import Mailbox
@@ -19,6 +18,7 @@ from mailagent.maildir.group_commit import BATCH_LIMIT, GroupCommit, SpreadOverT
 from mailagent.maildir.memory import MemoryFiles, PowerCut, Survival
 from mailagent.maildir.publishing import Entry, Publication, in_turn
 from mailagent.maildir.staging import StagedContent
+from mailagent.threads import DaemonThreads
 from tests.maildir.support import ANN, BOB, CAT, Threads, memory_maildirs
 
 MAILBOXES = (ANN, BOB, CAT)
@@ -237,21 +237,20 @@ def test_a_batch_that_breaks_fails_all_of_it_and_the_next_goes_on() -> None:
 
 
 @pytest.fixture
-def pool() -> Iterator[ThreadPool]:
-    pool = ThreadPool(0, 4)
-    pool.start()
+def pool() -> Iterator[DaemonThreads]:
+    pool = DaemonThreads("copies", 4, reactor=None)
     yield pool
     pool.stop()
 
 
-def test_things_are_done_at_the_same_time_and_each_once(pool: ThreadPool) -> None:
+def test_things_are_done_at_the_same_time_and_each_once(pool: DaemonThreads) -> None:
     together, done = Barrier(3, timeout=30), list[int]()
 
     def job(thing: int) -> None:
         together.wait()
         done.append(thing)
 
-    SpreadOverThreads(pool.callInThread, 3)(job, range(12))
+    SpreadOverThreads(pool.call_in_thread, 3)(job, range(12))
     assert sorted(done) == list(range(12))
 
 

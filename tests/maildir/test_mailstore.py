@@ -14,9 +14,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 from zope.interface.verify import verifyObject
 
 from mailagent.envelope.address import Address
@@ -27,6 +25,7 @@ from mailagent.maildir.files import FileLayer, Files
 from mailagent.maildir.mailstore import Maildirs
 from mailagent.maildir.memory import MemoryFiles, PowerCut, Survival
 from mailagent.maildir.staging import MEMORY_LIMIT, RunInThread
+from mailagent.threads import DaemonThreads
 from tests import programs
 from tests.maildir.support import ANN, BOB, Events, Threads, memory_maildirs, prepare, run_now
 
@@ -382,11 +381,10 @@ class Loop:
 def test_a_large_message_passes_through_real_threads_with_back_pressure(tmp_path: Path) -> None:
     users = [real_mailbox(tmp_path, name) for name in ("ann", "bob")]
     prepare(Files(), *users)
-    loop, pool = Loop(), ThreadPool(1, 2)
-    reactor: Any = loop
-    pool.start()
+    loop = Loop()
+    pool = DaemonThreads("mailstore", 2, loop)
     try:
-        store = mailstore(Files(), run=partial(deferToThreadPool, reactor, pool))
+        store = mailstore(Files(), run=pool.run)
         body = store.stage(users[0])
         for _ in range(8):
             welcome = body.write(LARGE)
