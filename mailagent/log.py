@@ -246,13 +246,30 @@ def observer(log_format: str, logfile: str) -> Output:
     @param log_format: one of L{FORMATS}.
     @param logfile: a path, or C{"-"} for standard output. SIGUSR1 starts a new file.
     """
+    return Output(_open(logfile, _tell_lost(log_format)), log_format)
+
+
+def together(log_format: str, fd: int) -> tuple[Output, LogFileStream]:
+    """The observer that writes the log to a descriptor, many lines at a time, in a thread that runs from now on.
+
+    @param log_format: one of L{FORMATS}.
+    @return: it, and what is to be closed when nothing more comes.
+    """
+    file = open(fd, "wb", buffering=0, closefd=False)  # noqa: SIM115 - it is the process's
+    stream = LogFileStream(file, "utf-8", _tell_lost(log_format))
+    stream.begin()
+    return Output(cast(IO[Any], stream), log_format), stream
+
+
+def _tell_lost(log_format: str) -> Callable[[int], str]:
+    """What composes the line that tells how many were lost."""
     form = _FORMS[log_format]
 
     def lost(count: int) -> str:
         told = {"event": LOG_LOST.name, "log_format": LOG_LOST.format, "log_level": LOG_LOST.level, "count": count}
         return form({**told, "log_time": time.time()}) or ""
 
-    return Output(_open(logfile, lost), log_format)
+    return lost
 
 
 def _open(logfile: str, lost: Callable[[int], str]) -> IO[Any]:

@@ -39,7 +39,6 @@ class LogStream:
         self._thread: Thread | None = None
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
-        self._refuses = not os.get_blocking(fd)  # and so need not be asked whether it would block
         atexit.register(self.close)
 
     def write(self, text: str) -> None:
@@ -64,7 +63,7 @@ class LogStream:
         """Write what there is room for; how many octets that was."""
         done = 0
         try:
-            while done < len(octets) and (self._refuses or self._poll.poll(0)):
+            while done < len(octets) and self._poll.poll(0):
                 done += os.write(self._fd, octets[done : done + _PIECE])
         except BlockingIOError:  # whoever has set it to be so
             return done

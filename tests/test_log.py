@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from string import Formatter
@@ -182,3 +183,14 @@ def test_our_events_read_as_twisted_would_have_them(event: log.Event) -> None:
 
 def test_an_event_that_lacks_a_fact_is_told_all_the_same() -> None:
     assert "Unable to format event" in text(emit(log.CONNECTED))
+
+
+def test_lines_written_together_are_all_there_at_the_end() -> None:
+    read, write = os.pipe()
+    output, lines = log.together("json", write)
+    for number in range(3):
+        log.NOTICE(Logger(observer=output), text=str(number))
+    lines.close()
+    os.close(write)
+    with open(read) as pipe:
+        assert [json.loads(line)["text"] for line in pipe] == ["0", "1", "2"]

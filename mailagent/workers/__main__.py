@@ -17,6 +17,7 @@ from twisted.logger import ILogObserver, LogEvent, globalLogBeginner
 from zope.interface import provider
 
 from mailagent import log
+from mailagent.log_file import LogFileStream
 from mailagent.parts import spare_what_stays
 from mailagent.workers.counts import Counts
 from mailagent.workers.process import CHANNEL, COUNTS, LISTENERS
@@ -30,7 +31,7 @@ def main(number: int, log_format: str, listeners: int) -> None:
     """
     from twisted.internet import reactor
 
-    _begin_log(number, log_format)
+    lines = _begin_log(number, log_format)
     clock: Any = reactor
     clock.seconds = time.monotonic  # as in the owner: the wall clock may be set
     worker = Worker(number, clock, Counts.of(COUNTS), range(LISTENERS, LISTENERS + listeners), _silence)
@@ -42,14 +43,13 @@ def main(number: int, log_format: str, listeners: int) -> None:
     os.close(CHANNEL)
     clock.callWhenRunning(spare_what_stays)
     clock.run(installSignalHandlers=False)
-    sys.stdout.flush()
+    lines.close()
     os._exit(0)  # nothing is left to do, and to take the interpreter down takes its time
 
 
-def _begin_log(number: int, log_format: str) -> None:
-    """Write lines for the owner's log, each with our number."""
-    os.set_blocking(1, False)  # a pipe of which this end is ours alone
-    output = log.observer(log_format, "-")
+def _begin_log(number: int, log_format: str) -> LogFileStream:
+    """Write lines for the owner's log, each with our number; to write each at once would cost as much as a reply."""
+    output, lines = log.together(log_format, 1)
 
     @provider(ILogObserver)
     def observe(event: LogEvent) -> None:
@@ -57,6 +57,7 @@ def _begin_log(number: int, log_format: str) -> None:
         output(event)
 
     globalLogBeginner.beginLoggingTo([observe], redirectStandardIO=False)
+    return lines
 
 
 def _silence() -> None:
