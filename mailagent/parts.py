@@ -34,7 +34,7 @@ from mailagent.envelope.outcome import Outcome
 from mailagent.envelope.queued import QueuedMessage
 from mailagent.interfaces import IMailstore, IQueue
 from mailagent.maildir.files import FileLayer, Files
-from mailagent.maildir.group_commit import SpreadOverThreads
+from mailagent.maildir.group_commit import Lane, SpreadOverThreads
 from mailagent.maildir.layout import prepare
 from mailagent.maildir.mailstore import Maildirs
 from mailagent.policy.login_limits import LoginLimits
@@ -54,10 +54,13 @@ from mailagent.smtp.login import Authentication, Limits
 from mailagent.smtp.proxied import ProxiedFactory, Proxies
 from mailagent.smtp.role import LMTP, LOCAL, ROLES
 from mailagent.smtp.tls import ServerTLS, read
-from mailagent.threads import DaemonThreads
+from mailagent.threads import DaemonThreads, Together
 
 #: Threads that write mail. More do not make a disk faster; fewer make one slow file hold up the rest.
 _WRITERS = 8
+#: Batches of small messages that there may be at the same time, all but one on a disk that hangs; each has as many
+#: threads, made when they are needed.
+_LANES = 4
 #: Threads that check passwords; each is busy for some 50 ms, and guessing must not take the machine.
 _CHECKERS = 2
 
@@ -118,20 +121,34 @@ class Parts:
 class Storage:
     """Where mail goes on this machine, and the threads that write it.
 
-    @ivar pool: those threads.
+    @ivar threads: those threads, all of them.
+    @ivar in_pool: calls a function with arguments in one of them; a C{Deferred} of its result.
     """
 
     def __init__(self, config: Config, reactor: Any) -> None:
-        self.pool = DaemonThreads("mailstore", _WRITERS, reactor)
-        self.in_pool = self.pool.run
+        pool = DaemonThreads("mailstore", _WRITERS, reactor)
+        batches = [DaemonThreads("batch", _WRITERS, reactor) for _ in range(_LANES)]
+        self.threads = Together([pool, *batches])
+        self.in_pool = pool.run
         self.directory = CurrentDirectory(Whitelist.from_config(config))
         self.files = Files()
         self.budget = Budget()
         spool = Mailbox(Address("spool", ""), state.spool(config.state))
-        spread = SpreadOverThreads(self.pool.call_in_thread, _WRITERS)
         self.mailstore: IMailstore = Maildirs(
-            self.files, self.in_pool, config.hostname, time.time, budget=self.budget, spool=spool, spread=spread
+            self.files,
+            self.in_pool,
+            config.hostname,
+            time.time,
+            budget=self.budget,
+            spool=spool,
+            spread=_spread(pool),
+            lanes=[Lane(each.run, _spread(each)) for each in batches],
+            call_later=reactor.callLater,
         )
+
+
+def _spread(threads: DaemonThreads) -> SpreadOverThreads:
+    return SpreadOverThreads(threads.call_in_thread, _WRITERS)
 
 
 class Serving:

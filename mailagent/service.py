@@ -32,7 +32,7 @@ from mailagent.interfaces import StorageFailed, StorageFull
 from mailagent.parts import listener_factory
 from mailagent.smtp.certificate import CertificateUnusable
 from mailagent.smtp.factory import SessionFactory
-from mailagent.threads import DaemonThreads
+from mailagent.threads import Threads
 
 
 def _is_null(stream: TextIO | None) -> bool:
@@ -83,7 +83,7 @@ class MailAgent(Service):
     @param begin: sets the rest of the server to work, once all is ready.
     @param end: has it end, within so many seconds; called when no session is in a transaction any more.
     @param processes: serve the listeners; without them, we do.
-    @param pool: the threads that write mail; they are stopped with the service.
+    @param threads: those that write mail; they are stopped with the service.
     """
 
     name = "mailagent"
@@ -93,7 +93,7 @@ class MailAgent(Service):
         self,
         config: Config,
         factory: SessionFactory,
-        pool: DaemonThreads,
+        threads: Threads,
         reactor: Any,
         prepare: Callable[[], None],
         announce: Callable[[list[IListeningPort]], None],
@@ -105,7 +105,7 @@ class MailAgent(Service):
     ) -> None:
         self._config = config
         self._factory = factory
-        self._pool = pool
+        self._threads = threads
         self._reactor = reactor
         self._prepare = prepare
         self._announce = announce
@@ -208,8 +208,8 @@ class MailAgent(Service):
         """Let the jobs under way end, if they do in what is left of the time. They may hang on a disk that does not
         answer; nobody was told C{250} for one of them.
         """
-        if not self._pool.working:
-            self._pool.stop()
+        if not self._threads.working:
+            self._threads.stop()
             return succeed(None)
         ended: Deferred[None] = Deferred()
 
@@ -218,7 +218,7 @@ class MailAgent(Service):
                 ended.callback(None)
 
         def stop() -> None:
-            self._pool.stop()
+            self._threads.stop()
             self._reactor.callFromThread(tell)
 
         Thread(target=stop, name="stop", daemon=True).start()
@@ -227,7 +227,7 @@ class MailAgent(Service):
         return ended.addTimeout(max(left, _LEAST_WAIT), self._reactor).addErrback(self._give_up)
 
     def _give_up(self, _: Failure) -> None:
-        jobs = self._pool.working
+        jobs = self._threads.working
         events.ERROR(self._log, what="stopping", reason=f"jobs on the disk that do not end, waited for no more: {jobs}")
 
     def _catch_signals(self) -> None:

@@ -88,7 +88,7 @@ def make_service(
     agent = MailAgent(
         config,
         serving.sessions,
-        storage.pool,
+        storage.threads,
         reactor,
         prepare=beside.prepare,
         announce=lambda ports: welcome.announce(config, list(directory.mailboxes()), ports, log),

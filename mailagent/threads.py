@@ -7,16 +7,47 @@ while the reactor is busy are brought to it together, as to wake it costs more t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from threading import Lock, Thread
-from typing import Any
+from typing import Any, Protocol
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 #: Who waits for the result, if anybody does; a function, and its arguments.
 _Job = tuple[Deferred[Any] | None, Callable[..., Any], tuple[Any, ...]]
+
+
+class Threads(Protocol):
+    """Those that are ended together.
+
+    @ivar working: how many have a job.
+    """
+
+    @property
+    def working(self) -> int: ...
+
+    def stop(self) -> None:
+        """Finish what waits, and end; blocks until then. Jobs that come later are not done."""
+
+
+@attrs.frozen
+class Together:
+    """Several sets of L{Threads} as one."""
+
+    _sets: Sequence[Threads]
+
+    @property
+    def working(self) -> int:
+        """See L{Threads}."""
+        return sum(each.working for each in self._sets)
+
+    def stop(self) -> None:
+        """See L{Threads}."""
+        for each in self._sets:
+            each.stop()
 
 
 class DaemonThreads:

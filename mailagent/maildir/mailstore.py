@@ -24,9 +24,9 @@ from mailagent.envelope.mailbox import Mailbox
 from mailagent.interfaces import Chunks, IMailstore, IStagedBody, MailboxUnwritable
 from mailagent.log import MAILBOX_RECOVERED, MAILBOX_UNWRITABLE
 from mailagent.maildir.files import FileLayer
-from mailagent.maildir.group_commit import GroupCommit
+from mailagent.maildir.group_commit import GroupCommit, Lane
 from mailagent.maildir.layout import check
-from mailagent.maildir.publishing import Entry, Publication, Spread, in_turn
+from mailagent.maildir.publishing import Entry, Publication, Spread, in_turn, publish
 from mailagent.maildir.staging import RunInThread, StagedBody, StagedContent
 
 #: A file name has at most 255 octets, and a mail reader adds its flags.
@@ -48,7 +48,9 @@ class Maildirs:
     @ivar hostname: this host, for file names.
     @ivar seconds: the time, in seconds since the epoch.
     @ivar budget: the memory that bodies share.
-    @ivar spread: how the copies of several messages are written at the same time.
+    @ivar spread: how the copies of one message are written at the same time.
+    @ivar lanes: the threads of the batches, C{run_in_thread}'s by default.
+    @ivar call_later: see L{GroupCommit}.
     @ivar spool: where the content is kept of messages without a mailbox; its C{tmp} is all that is used of it.
     """
 
@@ -60,10 +62,12 @@ class Maildirs:
     _budget: Budget = attrs.field(factory=Budget)
     _spool: Mailbox = attrs.field(factory=lambda: Mailbox(Address("spool", ""), "spool"))
     _spread: Spread = in_turn
+    _lanes: Sequence[Lane] = attrs.field(
+        default=attrs.Factory(lambda self: (Lane(self._run_in_thread, self._spread),), takes_self=True)
+    )
+    _call_later: Callable[..., object] | None = None
     _group: GroupCommit = attrs.field(
-        default=attrs.Factory(
-            lambda self: GroupCommit(self._files, self._run_in_thread, self._spread), takes_self=True
-        ),
+        default=attrs.Factory(lambda self: GroupCommit(self._files, self._lanes, self._call_later), takes_self=True),
         init=False,
     )
     _unwritable: set[Mailbox] = attrs.field(factory=set, init=False)
@@ -92,8 +96,8 @@ class Maildirs:
         message = Publication(self._files, entries, content, last)
         if last is None and content.fd is None:
             return self._group.commit(message)
-        alone = GroupCommit(self._files, self._run_in_thread, self._spread)
-        return alone.commit(message)
+        published = self._run_in_thread(publish, self._files, [message], self._spread)
+        return published.addCallback(lambda _: message.check())
 
     def probe(self, mailbox: Mailbox) -> Deferred[None] | None:
         """Whether a mailbox takes mail, as far as we know; a look in a thread if it did not when last tried."""

@@ -66,6 +66,7 @@ class Publication:
     @ivar error: what it failed with: L{mailagent.interfaces.StorageFull} (no room),
         L{mailagent.interfaces.MailboxUnwritable} (one mailbox is missing, read-only or not ours),
         L{mailagent.interfaces.StorageFailed} (anything else the system refused), or what the other store raised.
+    @ivar at: mailboxes of which a call is under way, as far as that is known; read by other threads.
     """
 
     _files: FileLayer
@@ -73,6 +74,7 @@ class Publication:
     _content: StagedContent
     _last: Callable[[Chunks], None] | None = None
     error: Exception | None = attrs.field(default=None, init=False)
+    at: list[Mailbox] = attrs.field(factory=list, init=False)
     _safe: bool = attrs.field(default=False, init=False)
     _staged: list[str] = attrs.field(factory=list, init=False)
     _published: list[str] = attrs.field(factory=list, init=False)
@@ -81,13 +83,21 @@ class Publication:
         """Fail alone, with an C{error} met in C{mailbox}; the first one stays."""
         self.error = self.error or (storage_error(error, mailbox) if isinstance(error, OSError) else error)
 
+    def check(self) -> None:
+        """@raise Exception: what it failed with, if it did."""
+        if self.error is not None:
+            raise self.error
+
     def stage(self, entry: Entry) -> None:
         """Write one copy. Several may be written at a time."""
         if self.error is None:
+            self.at.append(entry.mailbox)
             try:
                 self._write(entry)
             except Exception as error:
                 self.fail(error, entry.mailbox)
+            finally:
+                self.at.remove(entry.mailbox)
 
     def _write(self, entry: Entry) -> None:
         path = entry.staged
@@ -173,8 +183,12 @@ def _directories(messages: Sequence[Publication]) -> list[tuple[str, list[tuple[
 def _fsync_directory(files: FileLayer, shared: tuple[str, list[tuple[Publication, Mailbox]]]) -> None:
     """Fsync a directory. Its failure is that of all who have a copy there."""
     directory, sharers = shared
+    first, place = sharers[0]
+    first.at.append(place)
     try:
         files.fsync_directory(directory)
     except OSError as error:
         for message, mailbox in sharers:
             message.fail(error, mailbox)
+    finally:
+        first.at.remove(place)

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator, Sequence
-from threading import Barrier, Thread
+from contextlib import contextmanager
+from threading import Barrier, Event, Thread
 from typing import Any
 
 import attrs
 import pytest
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from mailagent.envelope.copy import Copy
 from mailagent.envelope.mailbox import Mailbox
 from mailagent.interfaces import MailboxUnwritable, StorageFailed, StorageFull
-from mailagent.maildir.group_commit import BATCH_LIMIT, GroupCommit, SpreadOverThreads
+from mailagent.maildir.group_commit import BATCH_LIMIT, PATIENCE, GroupCommit, Lane, SpreadOverThreads
 from mailagent.maildir.memory import MemoryFiles, PowerCut, Survival
-from mailagent.maildir.publishing import Entry, Publication, in_turn
+from mailagent.maildir.publishing import Entry, Publication
 from mailagent.maildir.staging import StagedContent
 from mailagent.threads import DaemonThreads
-from tests.maildir.support import ANN, BOB, CAT, Threads, memory_maildirs
+from tests.maildir.support import ANN, BOB, CAT, Threads, memory_maildirs, prepare
 
 MAILBOXES = (ANN, BOB, CAT)
 
@@ -66,11 +68,13 @@ class Disk:
 
     files: MemoryFiles = attrs.field(factory=lambda: memory_maildirs(*MAILBOXES))
     pool: Pool = attrs.field(factory=Pool)
+    lanes: int = 1
+    clock: Clock = attrs.field(factory=Clock)
     group: GroupCommit = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.files.calls.clear()
-        self.group = GroupCommit(self.files, self.pool.run, in_turn)
+        self.group = GroupCommit(self.files, [Lane(self.pool.run)] * self.lanes, self.clock.callLater)
 
     def commit(self, *messages: Message) -> None:
         for message in messages:
@@ -231,6 +235,103 @@ def test_a_batch_that_breaks_fails_all_of_it_and_the_next_goes_on() -> None:
     assert isinstance(first.error, RuntimeError)
     disk.pool.finish()
     assert two.outcome == [None]
+
+
+# A disk that hangs
+
+
+class Hanging(MemoryFiles):
+    """Files of which some are fsynced only when the test says so."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = "none"
+        prepare(self, *MAILBOXES)
+        self.path = path
+        self.reached, self.goes_on = Event(), Event()
+
+    def fsync(self, fd: int) -> None:
+        if self.path in self._descriptors[fd].path:
+            self._hang()
+        super().fsync(fd)
+
+    def fsync_directory(self, path: str) -> None:
+        if self.path in path:
+            self._hang()
+        super().fsync_directory(path)
+
+    def _hang(self) -> None:
+        self.reached.set()
+        assert self.goes_on.wait(30)
+
+
+@contextmanager
+def hung(path: str, *messages: Message) -> Iterator[Disk]:
+    """A disk on which these messages are a batch that hangs at C{path}."""
+    disk = Disk(files := Hanging(path), lanes=3)
+    disk.commit(Message("first", [CAT]), *messages)
+    disk.pool.finish()
+    done, job = disk.pool.jobs.pop()
+    thread = Thread(target=job)
+    thread.start()
+    assert files.reached.wait(30)
+    disk.clock.advance(PATIENCE)  # the look that was for the batch before
+    yield disk
+    files.goes_on.set()
+    thread.join()
+    done.callback(None)
+    disk.pool.finish_all()
+    assert [message.outcome for message in messages] == [[None]] * len(messages)
+
+
+@pytest.mark.parametrize("path", ["/mail/ann/tmp", "/mail/ann/new"])
+def test_a_batch_that_hangs_holds_up_no_mail_but_its_own_and_that_of_the_mailbox_where_it_hangs(path: str) -> None:
+    others, ann = [Message("4", [BOB]), Message("5", [CAT])], Message("6", [CAT, ANN])
+    with hung(path, Message("1", [BOB]), Message("2", [ANN]), Message("3", [CAT])) as disk:
+        disk.commit(ann, *others)
+        assert disk.pool.jobs == []
+        disk.clock.advance(PATIENCE)
+        disk.pool.finish_all()
+        assert [each.outcome for each in others] == [[None]] * 2
+        assert ann.outcome == []
+    assert ann.outcome == [None]
+
+
+def test_where_a_batch_is_said_to_be_nowhere_its_mailboxes_all_wait() -> None:
+    disk = Disk(lanes=2)
+    crowd = [Message("1", [ANN]), Message("2", [ANN]), Message("3", [BOB])]
+    disk.commit(*crowd)
+    disk.clock.advance(PATIENCE)
+    done, job = disk.pool.jobs.pop(0)
+    disk.pool.finish_all()
+    assert [each.outcome for each in crowd] == [[], [], [None]]
+    done.callback(job())
+    disk.pool.finish_all()
+    assert [each.outcome for each in crowd] == [[None]] * 3
+
+
+def test_there_are_no_more_late_batches_than_lanes() -> None:
+    disk = Disk(lanes=2)
+    for number, mailbox in enumerate(MAILBOXES):
+        disk.commit(Message(str(number), [mailbox]))
+        disk.clock.advance(PATIENCE)
+    assert len(disk.pool.jobs) == 2
+    disk.pool.finish()
+    assert len(disk.pool.jobs) == 2
+    disk.pool.finish_all()
+    assert len(disk.visible()) == 3
+
+
+def test_a_batch_that_ends_in_time_is_never_late() -> None:
+    disk, [first, two, three, four] = Disk(lanes=2), messages()
+    disk.commit(first, two)
+    disk.clock.advance(PATIENCE / 2)
+    disk.pool.finish()
+    disk.commit(three, four)
+    disk.clock.advance(PATIENCE / 2)  # the clock was for the one that has ended
+    assert len(disk.pool.jobs) == 1
+    disk.pool.finish_all()
+    assert [each.outcome for each in (first, two, three, four)] == [[None]] * 4
 
 
 # Over threads
