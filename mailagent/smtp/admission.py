@@ -3,6 +3,9 @@
 A network is an IPv4 address or an IPv6 /64, which is what one client commands. Peers on this machine count in total
 only: all local users, and what forwards to us from here, share one address. Where the system tells which user it is, on
 the local socket, each user counts as a network: none can take all there is.
+
+A session whose client has hung up still counts while there is something pending of it, such as a message that waits for
+the disk: what waits is bounded by these numbers.
 """
 
 from __future__ import annotations

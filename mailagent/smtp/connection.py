@@ -57,6 +57,7 @@ class Connection(smtp.ESMTP):
     seconds: Callable[[], float] = staticmethod(time.monotonic)
     admit: Callable[[Any], Reply | None] = staticmethod(lambda session: None)
     ended: Callable[[Any], None] = staticmethod(lambda session: None)
+    released: Callable[[Any], None] = staticmethod(lambda session: None)
     _log = Logger(namespace="mailagent.smtp.session")
 
     def __init__(self, chal: Any = None, contextFactory: Any = None) -> None:
@@ -221,6 +222,8 @@ class Connection(smtp.ESMTP):
             reason=reason.getErrorMessage(),
         )
         self.ended(self)
+        if not self._pending:
+            self.released(self)
 
     def _break_off(self, reason: Failure) -> None:
         """The transport is no good any more: leave it, whether it will ever tell us of its end or not."""

@@ -142,6 +142,7 @@ class SessionFactory(smtp.SMTPFactory):
         session.budget = self._budget
         session.admit = self._admit
         session.ended = self._ended
+        session.released = self._leave
         return session
 
     def listener(self, role: Role, xclients: Proxies | None = None) -> IProtocolFactory:
@@ -205,13 +206,13 @@ class SessionFactory(smtp.SMTPFactory):
         return refusal
 
     def _leave(self, session: Session) -> None:
+        """Count a session no more. What it left behind, a message that waits for the disk, has been counted with it."""
         peer = self._admitted.pop(session, None)
         if peer is not None:
             self._admission.leave(peer)
 
     def _ended(self, session: Any) -> None:
         self.sessions.discard(session)
-        self._leave(session)
         if not self.sessions:
             self._finish()
 

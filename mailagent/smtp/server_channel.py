@@ -219,6 +219,8 @@ class ServerChannel(Connection):
             if isinstance(result, Failure):  # answering failed: no reply is right any more
                 events.ERROR(self._log, what="answering", reason=repr(result.value))
                 self._close(replies.BROKEN)
+            if self._gone:
+                self.released(self)
             self._pump()
             self._wait_on()
 

@@ -50,6 +50,8 @@ class Session(SessionAuth, Transfer):
     @ivar xclients: who may tell by XCLIENT who is.
     @ivar seconds: tells the time, in seconds from some moment.
     @ivar ended: called with the session when its connection is gone.
+    @ivar released: called with the session when, moreover, nothing is pending of what its client asked for; perhaps
+        more than once.
     @ivar authentication: what logins are checked with; C{None} where there are none.
     @ivar reports: whether the delivery sends reports (RFC 3461) and minds RFC 8689; then both are offered, the latter
         inside TLS.

@@ -16,6 +16,7 @@ from mailagent.smtp.admission import Admission
 from mailagent.smtp.connection import LINGER
 from mailagent.smtp.header_watch import HeaderWatch
 from mailagent.smtp.peer import Peer
+from tests.maildir.support import Threads
 from tests.memory_server import Connection, MemoryServer, codes, transaction
 from tests.smtp.deliveries import PlainDeliveries, PlainDelivery
 
@@ -198,6 +199,25 @@ def test_who_leaves_makes_room_for_as_many(moves: list[tuple[bool, str]]) -> Non
         elif address in inside:
             admission.leave(Peer(address, 1))
             inside.remove(address)
+
+
+@pytest.mark.parametrize("limits", [{"sessions": 3}, {"sessions_per_network": 3}])
+def test_who_hangs_up_on_a_message_that_waits_for_the_disk_makes_no_room_before_it_is_stored(
+    limits: dict[str, int],
+) -> None:
+    threads = Threads()
+    server = MemoryServer(run_in_thread=threads.run, **limits)
+    for _ in range(3):
+        connection = greeted(server)
+        connection.send(transaction("user1@hostmeister.de"))
+        connection.lose()
+    assert server.factory.sessions == set()
+    assert server.connect().closed
+    threads.finish_all()
+    assert len(server.stored("user1")) == 3
+    for _ in range(3):
+        assert not server.connect().closed
+    assert server.connect().closed
 
 
 def test_content_counts_as_memory_until_the_message_is_stored_or_its_sender_gone() -> None:
