@@ -1,7 +1,8 @@
 """The mailstore of local Maildirs: stage, commit, and which mailboxes are known to be unwritable.
 
 Small messages are committed together (L{mailagent.maildir.group_commit}). One that is long to write, or must wait for
-another store, is a job of its own, so that the others need not wait for it. A mailbox that cannot be written fails its
+another store, is a job of its own, so that the others need not wait for it; of those that wait for another store there
+are only so many, so that one that hangs does not take all threads. A mailbox that cannot be written fails its
 commit, is logged once, and is refused at RCPT from then on (L{Maildirs.probe}) until a look, or a commit,
 finds it well again. A mailbox that vanished is never made anew while we run: it may be a volume that is not mounted.
 """
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -29,6 +30,8 @@ from mailagent.maildir.layout import check
 from mailagent.maildir.publishing import Entry, Publication, Spread, in_turn, publish
 from mailagent.maildir.staging import RunInThread, StagedBody, StagedContent
 
+#: Messages that wait for another store at the same time: each has a thread meanwhile, and there are more of these.
+ELSEWHERE_LIMIT = 4
 #: A file name has at most 255 octets, and a mail reader adds its flags.
 _HOST_LIMIT = 128
 
@@ -70,6 +73,7 @@ class Maildirs:
         default=attrs.Factory(lambda self: GroupCommit(self._files, self._lanes, self._call_later), takes_self=True),
         init=False,
     )
+    _elsewhere: DeferredSemaphore = attrs.field(factory=lambda: DeferredSemaphore(ELSEWHERE_LIMIT), init=False)
     _unwritable: set[Mailbox] = attrs.field(factory=set, init=False)
 
     def stage(self, mailbox: Mailbox | None) -> StagedBody:
@@ -94,8 +98,11 @@ class Maildirs:
         self, entries: Sequence[Entry], last: Callable[[Chunks], None] | None, content: StagedContent
     ) -> Deferred[None]:
         message = Publication(self._files, entries, content, last)
-        if last is None and content.fd is None:
-            return self._group.commit(message)
+        if last is not None:
+            return self._elsewhere.run(self._alone, message)
+        return self._group.commit(message) if content.fd is None else self._alone(message)
+
+    def _alone(self, message: Publication) -> Deferred[None]:
         published = self._run_in_thread(publish, self._files, [message], self._spread)
         return published.addCallback(lambda _: message.check())
 

@@ -86,6 +86,29 @@ def test_a_disk_that_hangs_keeps_its_message_waiting_and_nobody_else(
         assert replies == [(250, "2.0.0")]
 
 
+@pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
+def test_mail_that_waits_for_a_database_that_hangs_leaves_threads_to_local_mail(
+    site: Site, client: smtplib.SMTP, content: str
+) -> None:
+    replies: list[tuple[int, str]] = []
+
+    def send_both() -> None:
+        with site.connect() as another:
+            replies.append(send(another, SMALL, USER1, ELSEWHERE))
+
+    senders = [threading.Thread(target=send_both, daemon=True) for _ in range(12)]
+    with site.failing(f"sync {LOG} 0"):
+        for sender in senders:
+            sender.start()
+        while len(site.mailbox("user1")) < 4:  # which wait for the database
+            client.noop()
+        assert send(client, content, USER2)[0] == 250
+        assert replies == []
+    for sender in senders:
+        sender.join(30)
+    assert replies == [(250, "2.0.0")] * len(senders)
+
+
 #: A round has one of each kind of trouble, and a success.
 _ROUND = [
     (f"write user1/tmp/ {errno.ENOSPC}", USER1, 452),

@@ -22,7 +22,7 @@ from mailagent.envelope.copy import Copy
 from mailagent.envelope.mailbox import Mailbox
 from mailagent.interfaces import Chunks, IMailstore, MailboxUnwritable, StorageFailed, StorageFull
 from mailagent.maildir.files import FileLayer, Files
-from mailagent.maildir.mailstore import Maildirs
+from mailagent.maildir.mailstore import ELSEWHERE_LIMIT, Maildirs
 from mailagent.maildir.memory import MemoryFiles, PowerCut, Survival
 from mailagent.maildir.staging import MEMORY_LIMIT, RunInThread
 from mailagent.threads import DaemonThreads
@@ -421,3 +421,22 @@ def test_what_takes_long_or_waits_for_another_store_holds_up_nobody() -> None:
     assert begin(LARGE) == 3
     threads.finish_all()
     assert len(files.names("/mail/ann/new")) == 4
+
+
+def test_those_that_wait_for_another_store_leave_threads_to_the_others() -> None:
+    files, threads = memory_maildirs(ANN), Threads()
+    store = mailstore(files, run=threads.run)
+
+    def raising(chunks: Chunks) -> None:
+        raise StorageFailed("no")
+
+    done = []
+    for number in range(ELSEWHERE_LIMIT + 2):
+        body = store.stage(ANN)
+        body.write(SMALL)
+        done.append(store.commit(f"{ID}{number}", [Copy(ANN, HEADER)], body, raising))
+    assert len(threads.jobs) == ELSEWHERE_LIMIT
+    threads.finish()
+    assert len(threads.jobs) == ELSEWHERE_LIMIT
+    threads.finish_all()
+    assert [type(outcome(each)) for each in done] == [StorageFailed] * len(done)

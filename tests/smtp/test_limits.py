@@ -203,7 +203,7 @@ def test_who_leaves_makes_room_for_as_many(moves: list[tuple[bool, str]]) -> Non
 
 @pytest.mark.parametrize("limits", [{"sessions": 3}, {"sessions_per_network": 3}])
 def test_who_hangs_up_on_a_message_that_waits_for_the_disk_makes_no_room_before_it_is_stored(
-    limits: dict[str, int],
+    limits: dict[str, Any],
 ) -> None:
     threads = Threads()
     server = MemoryServer(run_in_thread=threads.run, **limits)
