@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from twisted.python.failure import Failure
 
-from mailagent.threads import DaemonThreads
+from mailagent.threads import DaemonThreads, Together
 
 
 class Reactor:
@@ -110,6 +110,18 @@ def test_a_stop_finishes_what_waits_and_later_jobs_are_not_done(threads: DaemonT
     threads.stop()
     assert sorted(done) == [0, 1, 2, 3, 4]
     assert threads.stopped
+
+
+def test_several_sets_are_counted_and_stopped_together(reactor: Reactor) -> None:
+    go_on, sets = Event(), [DaemonThreads("jobs", 2, reactor) for _ in range(2)]
+    together = Together(sets)
+    for each in (*sets, sets[0]):
+        each.call_in_thread(go_on.wait)
+    assert together.working == 3
+    go_on.set()
+    together.stop()
+    assert together.working == 0
+    assert all(each.stopped for each in sets)
 
 
 def test_a_thread_without_a_job_holds_nothing_of_the_last(reactor: Reactor, threads: DaemonThreads) -> None:

@@ -6,7 +6,7 @@ the first recipient's mailbox, and is only ever touched in a thread, by one job 
 
 At most one full tail is being written while the next one fills; the sender is held back beyond that. When the memory
 that all bodies share is exhausted, every octet goes to the file at once, and the sender waits until it is there.
-When the disk fails, the error is kept for L{StagedBody.read} and all content is dropped, with the space it took.
+When the disk fails, the error is kept for L{StagedBody.lend} and all content is dropped, with the space it took.
 The descriptor is closed once no job runs and the content is no longer wanted, whichever is later.
 """
 
@@ -15,7 +15,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, TypeVar
 
 import attrs
@@ -101,16 +100,12 @@ class StagedBody:
         self._welcomes.append(welcome)
         return welcome
 
-    def read(self, job: Callable[[StagedContent], _T]) -> Deferred[_T]:
-        """Run C{job} in a thread, with all the content, which stays readable until the job is done.
+    def lend(self, job: Callable[[StagedContent], Deferred[_T]]) -> Deferred[_T]:
+        """Call C{job} with all the content, which stays readable until its C{Deferred} fires.
 
         The C{Deferred} fails with what staging met: L{StorageFailed}, L{mailagent.interfaces.StorageFull} or
         L{mailagent.interfaces.MailboxUnwritable}; or with L{StorageFailed} when the content was discarded.
         """
-        return self.lend(partial(self._run_in_thread, job))
-
-    def lend(self, job: Callable[[StagedContent], Deferred[_T]]) -> Deferred[_T]:
-        """The same for a C{job} that is called here, and done when its C{Deferred} fires."""
         if not self._busy and not self._turns:
             return maybeDeferred(self._start, job)
         turn: Deferred[None] = Deferred()

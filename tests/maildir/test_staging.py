@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -25,6 +27,11 @@ BIG = b"x" * (MEMORY_LIMIT + 1)
 
 def joined(content: StagedContent) -> bytes:
     return b"".join(content.chunks())
+
+
+def read(body: StagedBody, job: Callable[[StagedContent], Any] = joined) -> Deferred[Any]:
+    """Have C{job} done with the content in a thread."""
+    return body.lend(partial(body._run_in_thread, job))
 
 
 def result(deferred: Deferred[bytes]) -> object:
@@ -65,7 +72,7 @@ def test_it_is_a_staged_body(body: StagedBody) -> None:
 def test_a_small_body_never_touches_the_disk(files: MemoryFiles) -> None:
     body = StagedBody(files, ANN, run_now)
     assert body.write(b"x" * MEMORY_LIMIT) is None
-    assert result(body.read(joined)) == b"x" * MEMORY_LIMIT
+    assert result(read(body)) == b"x" * MEMORY_LIMIT
     body.discard()
     assert files.calls == []
 
@@ -90,7 +97,7 @@ def test_what_is_in_a_file_or_discarded_is_not_at_hand(files: MemoryFiles) -> No
 
 def test_what_a_job_has_is_not_at_hand(body: StagedBody, threads: Threads) -> None:
     body.write(b"x")
-    reading = body.read(joined)
+    reading = read(body)
     assert body.at_hand() is None
     threads.finish_all()
     assert result(reading) == b"x"
@@ -102,7 +109,7 @@ def test_a_large_body_is_kept_in_a_file_without_a_name_in_the_mailboxes_tmp(file
     body.write(b"tail")
     assert files.descriptors == ["/mail/ann/tmp"]
     assert files.names("/mail/ann/tmp") == []
-    assert result(body.read(joined)) == BIG + b"tail"
+    assert result(read(body)) == BIG + b"tail"
     assert body.size == len(BIG) + 4
 
 
@@ -111,14 +118,14 @@ def test_a_large_body_is_read_in_bounded_chunks(files: MemoryFiles) -> None:
     for _ in range(3):
         body.write(BIG)
     sizes: list[int] = []
-    body.read(lambda content: sizes.extend(len(chunk) for chunk in content.chunks()))
+    read(body, lambda content: sizes.extend(len(chunk) for chunk in content.chunks()))
     assert sizes == [MEMORY_LIMIT] * 3 + [3, 0]
 
 
 def test_content_can_be_read_more_than_once(files: MemoryFiles) -> None:
     body = StagedBody(files, ANN, run_now)
     body.write(BIG)
-    assert result(body.read(lambda content: joined(content) + joined(content))) == BIG + BIG
+    assert result(read(body, lambda content: joined(content) + joined(content))) == BIG + BIG
 
 
 @given(
@@ -139,7 +146,7 @@ def test_any_chunks_come_back_as_they_went_in(
             body.write(chunk)
             if number < len(schedule) and schedule[number] and threads.jobs:
                 threads.finish()
-        reading = body.read(joined)
+        reading = read(body)
         body.discard() if not threads.jobs else None
         threads.finish_all()
         outcome = result(reading)
@@ -180,19 +187,19 @@ def test_no_more_than_two_tails_are_in_memory_when_the_sender_keeps_to_the_rule(
 def test_one_job_at_a_time_touches_the_file(body: StagedBody, threads: Threads) -> None:
     for _ in range(4):
         body.write(BIG)
-    body.read(joined)
+    read(body)
     assert len(threads.jobs) == 1
 
 
 def test_reading_waits_for_what_is_being_written(body: StagedBody, threads: Threads) -> None:
     body.write(BIG)
-    read: list[bytes] = []
-    body.read(joined).addCallback(read.append)
+    found: list[bytes] = []
+    read(body).addCallback(found.append)
     assert len(threads.jobs) == 1
     threads.finish()
-    assert read == []
+    assert found == []
     threads.finish()
-    assert read == [BIG]
+    assert found == [BIG]
 
 
 @pytest.mark.parametrize("call", ["open_anonymous", "write"])
@@ -210,7 +217,7 @@ def test_a_disk_error_is_what_reading_fails_with(files: MemoryFiles, call: str, 
     files.fail(code, call)
     body = StagedBody(files, ANN, run_now)
     assert body.write(BIG) is None
-    assert type(result(body.read(joined))) is kind
+    assert type(result(read(body))) is kind
 
 
 def test_after_a_disk_error_content_is_dropped_and_its_space_freed(files: MemoryFiles) -> None:
@@ -283,7 +290,7 @@ def test_discard_leaves_a_reader_all_it_reads(body: StagedBody, threads: Threads
     body.write(BIG)
     threads.finish()
     body.write(b"tail")
-    reading = body.read(joined)
+    reading = read(body)
     body.discard()
     threads.finish()
     assert result(reading) == BIG + b"tail"
@@ -301,7 +308,7 @@ def test_discard_releases_the_sender(body: StagedBody) -> None:
 
 def test_discarded_content_cannot_be_read(body: StagedBody, threads: Threads) -> None:
     body.write(BIG)
-    reading = body.read(joined)
+    reading = read(body)
     body.discard()
     threads.finish_all()
     assert isinstance(result(reading), StorageFailed)
@@ -354,7 +361,7 @@ def test_a_small_body_goes_to_its_file_when_memory_is_exhausted(files: MemoryFil
     assert body.write(b"small") is None
     assert budget.used == 101
     assert files.descriptors == ["/mail/ann/tmp"]
-    assert result(body.read(joined)) == b"small"
+    assert result(read(body)) == b"small"
 
 
 def test_the_sender_waits_for_the_file_when_memory_is_exhausted(files: MemoryFiles, threads: Threads) -> None:
