@@ -32,13 +32,18 @@ class Process:
         self.channel = Channel({})
         self.told: list[str] = []
         self.config: Config | None = None
+        self.certificates: object = None
         self.refuses = False
         self.immortal = False
         words = {word: self._note(word) for word in ("put_in_place", "drain", "hurry")}
-        self._line = Line(self.channel, Channel({**words, "start": self._take, "make_ready": self._take}))
+        self._line = Line(self.channel, Channel({**words, "start": self._start, "make_ready": self._take}))
 
     def _note(self, word: str) -> Any:
         return lambda octets, **facts: self.told.append(word)
+
+    def _start(self, octets: bytes) -> None:
+        config, self.certificates = pickle.loads(octets)
+        self._take(pickle.dumps(config))
 
     def _take(self, octets: bytes) -> None:
         if self.refuses:
@@ -76,9 +81,15 @@ class World:
         self.listeners: Sequence[int] = ()
         self.fails = False
         self.config: Config = attrs.evolve(make_config(), workers=Workers(2))
-        self.supervisor = Supervisor(self.config, self.clock, self.launch, self.counts)
+        self.in_use = "the first certificates"
+        self.looks = 0
+        self.supervisor = Supervisor(self.config, self.clock, self.launch, self.counts, self.certificates)
         self.supervisor._log = self.events.log
         self.supervisor.start([Port(7), Port(9)])  # type: ignore[list-item]
+
+    def certificates(self) -> Any:
+        self.looks += 1
+        return self.in_use
 
     def launch(self, number: int, listeners: Sequence[int], calls: Calls) -> Any:
         if self.fails:
@@ -121,6 +132,19 @@ def test_one_that_ends_is_replaced_and_its_sessions_are_forgotten(world: World) 
     world.clock.advance(0)
     assert world.numbers == [1, 2, 2]
     assert world.events[2]["status"] == "signal 11"
+
+
+def test_a_successor_gets_the_certificates_that_are_in_use_then(world: World) -> None:
+    world.in_use = "those of later"
+    world.started[0].end()
+    world.clock.advance(0)
+    assert [process.certificates for process in world.started] == 2 * ["the first certificates"] + ["those of later"]
+
+
+def test_new_certificates_are_looked_for_all_the_time_lest_a_successor_gets_old_ones(world: World) -> None:
+    before = world.looks
+    world.pass_time(5, *world.started)
+    assert world.looks == before + 5
 
 
 def test_one_that_ends_again_and_again_is_waited_with_longer_and_longer(world: World) -> None:
