@@ -113,8 +113,9 @@ class Supervisor:
         events.WORKER_STARTED(self._log, worker=process.number, pid=process.pid)
 
     def _serves_not(self, process: WorkerProcess, failure: Failure) -> None:
-        if not failure.check(ConnectionLost):
-            events.ERROR(self._log, what=f"worker {process.number}, its start", reason=str(failure.value))
+        if failure.check(ConnectionLost):
+            return  # it ends, as it may have been told to; or it is silent from now on, and is killed for that
+        events.ERROR(self._log, what=f"worker {process.number}, its start", reason=str(failure.value))
         process.kill()
 
     def _beat(self, place: _Place, process: WorkerProcess) -> None:

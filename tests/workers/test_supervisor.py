@@ -34,6 +34,7 @@ class Process:
         self.config: Config | None = None
         self.certificates: object = None
         self.refuses = False
+        self.answers = True
         self.immortal = False
         words = {word: self._note(word) for word in ("put_in_place", "drain", "hurry")}
         self._line = Line(self.channel, Channel({**words, "start": self._start, "make_ready": self._take}))
@@ -41,9 +42,10 @@ class Process:
     def _note(self, word: str) -> Any:
         return lambda octets, **facts: self.told.append(word)
 
-    def _start(self, octets: bytes) -> None:
+    def _start(self, octets: bytes) -> Deferred[None] | None:
         config, self.certificates = pickle.loads(octets)
         self._take(pickle.dumps(config))
+        return None if self.answers else Deferred()
 
     def _take(self, octets: bytes) -> None:
         if self.refuses:
@@ -57,8 +59,11 @@ class Process:
         if not self.immortal:
             self.end("signal 9")
 
-    def end(self, status: str = "exit status 0") -> None:
+    def cut(self) -> None:
         self._line.cut()
+
+    def end(self, status: str = "exit status 0") -> None:
+        self.cut()
         self.calls.ended(self, status)  # type: ignore[arg-type]
 
 
@@ -80,6 +85,7 @@ class World:
         self.started: list[Process] = []
         self.listeners: Sequence[int] = ()
         self.fails = False
+        self.answers = True
         self.config: Config = attrs.evolve(make_config(), workers=Workers(2))
         self.in_use = "the first certificates"
         self.looks = 0
@@ -96,6 +102,7 @@ class World:
             raise OSError(11, "Resource temporarily unavailable")
         self.listeners = listeners
         process = Process(number, calls)
+        process.answers = self.answers
         self.started.append(process)
         return process
 
@@ -273,6 +280,19 @@ def test_a_stop_waits_for_all_and_replaces_nobody(world: World) -> None:
     assert stopped
     assert world.clock.getDelayedCalls() == []
     assert world.numbers == [1, 2]
+
+
+def test_who_is_stopped_before_it_could_say_that_it_serves_ends_in_its_own_time(world: World) -> None:
+    world.answers = False
+    world.started[0].end()
+    world.clock.advance(0)
+    stopped = stop(world)
+    for process in world.started[1:]:
+        process.cut()  # its answer was not out
+        process.end()
+    assert stopped
+    assert world.events.named.count("worker_ended") == 1
+    assert "error" not in world.events.named
 
 
 def test_who_does_not_end_in_time_is_killed(world: World) -> None:
