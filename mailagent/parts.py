@@ -87,7 +87,8 @@ class Parts:
     following: Following | None = None
 
     def start(self, config: Config) -> None:
-        """Make mailboxes and certificates ready; the state directory is there. Blocks.
+        """Make mailboxes and certificates ready; a certificate is made where there is none. The state directory is
+        there. Blocks.
 
         @raise MailboxUnwritable: a mailbox cannot be made or written.
         @raise StorageFailed: the directory cannot be read.
@@ -97,13 +98,6 @@ class Parts:
             prepare(self.files, self.directory.mailboxes(), time.time(), self.log)
         else:
             self.following.prepare()
-        self.read_certificates(config)
-
-    def read_certificates(self, config: Config) -> None:
-        """Have TLS go by the configured certificates; one is made where there is none. Blocks.
-
-        @raise CertificateUnusable: a certificate or key cannot be used.
-        """
         self.tls.use(read(certificates.plan(config, datetime.now(UTC))))
 
     def make_ready(self, config: Config) -> Callable[[], None]:

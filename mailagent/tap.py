@@ -24,6 +24,7 @@ from mailagent.reception.drop import Drop
 from mailagent.reload import Reload
 from mailagent.service import MailAgent
 from mailagent.smtp.role import LOCAL
+from mailagent.smtp.tls import ServerTLS
 from mailagent.state import PidFile
 from mailagent.workers.counts import Counts, SharedAdmission
 from mailagent.workers.owner import Owner
@@ -81,9 +82,10 @@ def make_service(
     directory, store = storage.directory, storage.mailstore
     outbound = Outbound(config, directory, store, new_message_id, listening, reactor, time.time, log, debug)
     counts = Counts.make(1 + config.workers) if config.workers > 1 else None
-    supervisor = _supervisor(config, reactor, storage, outbound, counts, observer) if counts else None
     admission = SharedAdmission(counts, 0) if counts else None
     serving = Serving(config, reactor, storage, outbound, admission, taken_up=outbound.take_up, user_name=user_name)
+    tls = serving.parts.tls
+    supervisor = _supervisor(config, reactor, storage, outbound, counts, tls, observer) if counts else None
     beside = _Beside(config, reactor, storage, serving, outbound)
     agent = MailAgent(
         config,
@@ -131,11 +133,17 @@ class _Beside:
 
 
 def _supervisor(
-    config: Config, reactor: Any, storage: Storage, queue: IQueue, counts: Counts, observer: ILogObserver | None
+    config: Config,
+    reactor: Any,
+    storage: Storage,
+    queue: IQueue,
+    counts: Counts,
+    tls: ServerTLS,
+    observer: ILogObserver | None,
 ) -> Supervisor:
     """Who looks after the session processes."""
     limits = login_limits(config.auth, reactor.seconds)
     write, log_format = (observer.write, observer.log_format) if isinstance(observer, Output) else (tell_again, "json")
     owner = partial(Owner, storage.mailstore, queue, limits, storage.budget)
     launch = Launch(reactor, owner, counts.fd, log_format, write)
-    return Supervisor(config, reactor, launch, counts)
+    return Supervisor(config, reactor, launch, counts, tls.in_use)

@@ -42,33 +42,57 @@ class CertificateFiles:
         """What differs once a file was replaced or written to."""
         return tuple(map(_signature, (self.certificate, self.key)))
 
+    def read(self) -> Pem:
+        """What is in them. Blocks.
+
+        @raise CertificateUnusable: one cannot be read.
+        """
+        return Pem(_read(self.certificate), _read(self.key))
+
+
+@attrs.frozen
+class Pem:
+    """The octets of a certificate with its chain, and of its key, in PEM form. No log gets them."""
+
+    certificate: bytes = attrs.field(repr=False)
+    key: bytes = attrs.field(repr=False)
+
 
 @attrs.frozen
 class LoadedCertificate:
-    """A certificate ready for use: its C{context}, and until when it is valid."""
+    """A certificate ready for use: its C{context}, and until when it is valid.
+
+    Pickled it is what it was made of, the key as well: for another process of this server, and nobody else.
+    """
 
     context: SSL.Context
     until: datetime
+    _files: CertificateFiles
+    _pem: Pem
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return load, (self._files, self._pem)
 
 
-def load(files: CertificateFiles) -> LoadedCertificate:
-    """Read a certificate, its chain and its key. Blocks.
+def load(files: CertificateFiles, pem: Pem | None = None) -> LoadedCertificate:
+    """Make a certificate, its chain and its key ready for use. Blocks.
 
+    @param pem: what the files held when they were good; by default, they are read.
     @raise CertificateUnusable: a file cannot be read, holds something else, or the two do not belong together. Nothing
         else is raised: this runs in handshakes, and cryptography and OpenSSL have many words for no.
     """
     try:
-        return _load(files)
+        return _load(files, pem or files.read())
     except CertificateUnusable:
         raise
     except Exception as error:
         raise CertificateUnusable(f"{files.certificate}: cannot be used: {error or type(error).__name__}") from None
 
 
-def _load(files: CertificateFiles) -> LoadedCertificate:
+def _load(files: CertificateFiles, pem: Pem) -> LoadedCertificate:
     # CertificateOptions is typed for pyOpenSSL's own classes, which pyOpenSSL itself would see no more.
-    chain: list[Any] = list(_chain(files.certificate))
-    key: Any = _key(files.key)
+    chain: list[Any] = list(_chain(files.certificate, pem.certificate))
+    key: Any = _key(files.key, pem.key)
     if chain[0].public_key() != key.public_key():
         raise CertificateUnusable(f"{files.key}: not the key of the certificate in {files.certificate}")
     options = CertificateOptions(
@@ -80,19 +104,17 @@ def _load(files: CertificateFiles) -> LoadedCertificate:
     )
     context = options.getContext()
     context.set_options(SSL.OP_NO_RENEGOTIATION)
-    return LoadedCertificate(context, chain[0].not_valid_after_utc)
+    return LoadedCertificate(context, chain[0].not_valid_after_utc, files, pem)
 
 
-def _chain(path: str) -> list[x509.Certificate]:
-    content = _read(path)
+def _chain(path: str, content: bytes) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(content)
     except ValueError:
         raise CertificateUnusable(f"{path}: no certificate in PEM form in it") from None
 
 
-def _key(path: str) -> PrivateKeyTypes:
-    content = _read(path)
+def _key(path: str, content: bytes) -> PrivateKeyTypes:
     try:
         return load_pem_private_key(content, password=None)
     except TypeError:

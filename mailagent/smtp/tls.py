@@ -4,7 +4,8 @@ What can be relied on:
 
   1. A handshake uses the newest certificate that could be read; sessions that are open keep theirs.
   2. What cannot be used changes nothing: the certificate from before stays, and the log says so once.
-  3. A client that names a host (SNI) gets that host's certificate; any other, the default one.
+  3. What one process uses, another can begin with, whatever has become of the files (L{ServerTLS.in_use}).
+  4. A client that names a host (SNI) gets that host's certificate; any other, the default one.
 """
 
 from __future__ import annotations
@@ -87,11 +88,14 @@ class ServerTLS:
             if host in before and before[host].seen != certificate.seen:
                 self._tell_renewed(certificate.files, certificate.loaded)
 
+    def in_use(self) -> Certificates:
+        """The certificates that a handshake would use now. They can be pickled."""
+        self._look()
+        return dict(self._certificates)
+
     def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:
         """See C{IOpenSSLServerConnectionCreator}."""
-        if self._seconds() - self._looked >= _LOOK_EVERY:
-            self._looked = self._seconds()
-            self._renew()
+        self._look()
         return HalfClosingConnection(self._certificates[""].loaded.context, protocol)
 
     def _choose(self, connection: SSL.Connection) -> None:
@@ -99,6 +103,11 @@ class ServerTLS:
         certificate = self._certificates.get(name)
         if certificate is not None:
             connection.set_context(certificate.loaded.context)
+
+    def _look(self) -> None:
+        if self._seconds() - self._looked >= _LOOK_EVERY:
+            self._looked = self._seconds()
+            self._renew()
 
     def _renew(self) -> None:
         """Read those certificates again whose files have changed. A look at a file that has not is one C{stat}."""

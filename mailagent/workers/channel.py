@@ -90,8 +90,11 @@ class Channel(Int32StringReceiver):
             head = json.loads(line)
             self._take(head, octets)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            events.ERROR(self._log, what="reading from another process of ours", reason=repr(error))
-            self.close()
+            self._give_up(repr(error))
+
+    def _give_up(self, reason: str) -> None:
+        events.ERROR(self._log, what="reading from another process of ours", reason=reason)
+        self.close()
 
     def _take(self, head: Any, octets: bytes) -> None:
         if "word" not in head:
@@ -119,7 +122,7 @@ class Channel(Int32StringReceiver):
 
     def lengthLimitExceeded(self, length: int) -> None:
         """A frame that long is none of ours."""
-        self.close()
+        self._give_up(f"a frame of {length} octets, where {self.MAX_LENGTH} are the most")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Nothing asked will be answered."""

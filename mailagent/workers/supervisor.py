@@ -6,7 +6,8 @@ What can be relied on:
   2. Each tells every second that it is alive. Silence is counted in looks of ours, one a second, and not in time: what
      stops the whole machine stops us as well, and is nobody's fault.
   3. A changed configuration is taken up by all or by none. One that ends meanwhile has no vote, and its successor
-     begins with what is valid then.
+     begins with what is valid then: the configuration, and the certificates that are in use, whatever their files
+     have become.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from twisted.python.failure import Failure
 
 from mailagent import log as events
 from mailagent.config import Config, ConfigError
+from mailagent.smtp.tls import Certificates
 from mailagent.workers.counts import Counts
 from mailagent.workers.process import Calls, WorkerProcess
 
@@ -64,15 +66,19 @@ class Supervisor:
     """See the module.
 
     @param counts: cleared of a process's sessions when it ends.
+    @param certificates: gives those in use, and looks for new ones; called every second.
     """
 
     _log = Logger(namespace="mailagent.workers")
 
-    def __init__(self, config: Config, clock: Any, launch: Launches, counts: Counts) -> None:
+    def __init__(
+        self, config: Config, clock: Any, launch: Launches, counts: Counts, certificates: Callable[[], Certificates]
+    ) -> None:
         self._config = config
         self._clock = clock
         self._launch = launch
         self._counts = counts
+        self._certificates = certificates
         self._places = [_Place(number) for number in range(1, config.workers + 1)]
         self._listeners: list[int] = []
         self._looking = LoopingCall(self._look)
@@ -100,15 +106,16 @@ class Supervisor:
             events.ERROR(self._log, what=f"starting worker {place.number}", reason=str(error))
             self._fill_again(place)
             return
-        asked = place.process.channel.ask("start", pickle.dumps(self._config))
+        asked = place.process.channel.ask("start", pickle.dumps((self._config, self._certificates())))
         asked.addCallbacks(partial(self._serves, place.process), partial(self._serves_not, place.process))
 
     def _serves(self, process: WorkerProcess, _: object) -> None:
         events.WORKER_STARTED(self._log, worker=process.number, pid=process.pid)
 
     def _serves_not(self, process: WorkerProcess, failure: Failure) -> None:
-        if not failure.check(ConnectionLost):
-            events.ERROR(self._log, what=f"worker {process.number}, its start", reason=str(failure.value))
+        if failure.check(ConnectionLost):
+            return  # it ends, as it may have been told to; or it is silent from now on, and is killed for that
+        events.ERROR(self._log, what=f"worker {process.number}, its start", reason=str(failure.value))
         process.kill()
 
     def _beat(self, place: _Place, process: WorkerProcess) -> None:
@@ -116,6 +123,7 @@ class Supervisor:
             place.heard, place.silent = True, 0
 
     def _look(self) -> None:
+        self._certificates()
         for place in self._places:
             if place.process is None:
                 continue

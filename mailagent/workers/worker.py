@@ -1,7 +1,8 @@
 """A session process: it serves the listeners it has inherited, and asks the owner of the queue for what it lacks.
 
-It begins when it is told the configuration. It ends when it is told to drain, or when the owner is gone: then it
-listens no more, lets open transactions finish, within the configured time, and is done.
+It begins when it is given the configuration and the certificates, and reads no file for that. It ends when it is told
+to drain, or when the owner is gone: then it listens no more, lets open transactions finish, within the configured time,
+and is done.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from twisted.logger import Logger
 from mailagent import log as events
 from mailagent.config import Config
 from mailagent.parts import Serving, Storage, listener_factory
+from mailagent.smtp.tls import Certificates
 from mailagent.workers.channel import Channel, Words
 from mailagent.workers.counts import Counts, SharedAdmission
 from mailagent.workers.listening import listen
@@ -77,12 +79,13 @@ class Worker:
 
     def _start(self, octets: bytes) -> Deferred[None] | None:
         self._alarm(ALARM)
-        config: Config = pickle.loads(octets)  # noqa: S301
+        handed_down: tuple[Config, Certificates] = pickle.loads(octets)  # noqa: S301
+        config, certificates = handed_down
         storage = Storage(config, self._reactor)
         self._in_pool = storage.in_pool
         queue, limits = RemoteQueue(self.channel, self._reactor), RemoteLoginLimits(self.channel)
         serving = Serving(config, self._reactor, storage, queue, self._admission, limits)
-        serving.parts.read_certificates(config)
+        serving.parts.tls.use(certificates)
         self._serving = serving
         self._beating.start(1.0)
         if storage.following is None:

@@ -20,6 +20,7 @@ from tests.peers.conftest import StartServer
 from tests.peers.mail import new
 from tests.peers.server import DEADLINE, TWISTD, LogEvent, Server, free_port
 from tests.peers.test_kill import ENOUGH, Load, marker_of, text
+from tests.smtp.certificates import write_pair
 
 CONFIGURATION = """
 workers = 2
@@ -128,6 +129,29 @@ def test_a_killed_worker_is_replaced_and_has_kept_what_it_acknowledged(server: S
     found = [marker_of(message) for message in new(server.mailboxes / "user1")]
     assert len(found) == len(set(found))
     assert load.acknowledged | again.acknowledged <= set(found)
+
+
+def test_workers_are_replaced_though_the_certificate_cannot_be_read_any_more(tmp_path: Path) -> None:
+    files = write_pair(tmp_path, "mx.example")
+    configure(tmp_path)
+    with (tmp_path / "mailagent.toml").open("a") as file:
+        file.write(f'[tls]\ncertificate = "{files.certificate}"\nkey = "{files.key}"\n')
+    server = Server([str(TWISTD), "-n", "--pidfile=", "mailagent", "--log-format", "json"], tmp_path)
+    try:
+        server.wait_for_output('"worker_started"', 2)
+        os.rename(files.key, f"{files.key}.away")
+        server.signal(signal.SIGHUP)
+        server.wait_for_output('"reload_refused"')
+        for pid in workers(server).values():
+            os.kill(pid, signal.SIGKILL)
+        server.wait_for_output('"worker_started"', 4)
+        with connect(server) as client:
+            assert client.starttls()[0] == 220
+            assert client.sendmail("ann@example.org", [USER1], "Subject: x\n\nhi\n") == {}
+        assert "PRIVATE KEY" not in "".join(server.lines)
+        server.stop()
+    finally:
+        server.end()
 
 
 _IMPATIENT = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -44,6 +45,21 @@ def test_both_may_be_in_one_file_in_any_order(tmp_path: Path) -> None:
     for content in (certificate + key, key + certificate):
         path.write_bytes(content)
         load(CertificateFiles(str(path), str(path)))
+
+
+def test_one_that_was_read_goes_to_another_process_with_its_key_though_the_files_are_gone(tmp_path: Path) -> None:
+    files = write_pair(tmp_path, "mx.example")
+    loaded = load(files)
+    packed = pickle.dumps(loaded)
+    for path in (files.certificate, files.key):
+        Path(path).unlink()
+    again = pickle.loads(packed)
+    assert again.until == loaded.until
+    again.context.check_privatekey()
+
+
+def test_the_key_is_in_no_text_about_it(tmp_path: Path) -> None:
+    assert "PRIVATE" not in repr(load(write_pair(tmp_path, "mx.example")))
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -137,7 +153,7 @@ def test_a_long_hosts_certificate_has_its_whole_name() -> None:
 
 
 def test_whatever_the_libraries_say_of_it_it_is_one_kind_of_no(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no(_: object) -> None:
+    def no(*_: object) -> None:
         raise UnsupportedAlgorithm("curve 1.3.36.3.3.2.8.1.1.1 is not supported")
 
     files = write_pair(tmp_path, "a.example")

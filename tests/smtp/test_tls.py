@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ def test_a_renewed_certificate_is_taken_up_and_open_sessions_go_on(served: Serve
 
 
 def test_files_that_have_not_changed_are_not_read_again(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mailagent.smtp.tls.load", lambda files: pytest.fail(f"read {files}"))
+    monkeypatch.setattr("mailagent.smtp.tls.load", lambda files, *_: pytest.fail(f"read {files}"))
     served.clock.advance(5)
     served.serial()
 
@@ -95,6 +96,36 @@ def test_the_other_hosts_are_still_served_after_the_default_certificate_was_rene
     write_pair(served.directory, "mx.example")
     served.clock.advance(5)
     assert names(shake_hands(served.tls, "other.example").certificate) == ["other.example"]
+
+
+def hand_down(served: Served) -> ServerTLS:
+    """What another process serves with."""
+    successor = ServerTLS(served.clock.seconds)
+    successor.use(pickle.loads(pickle.dumps(served.tls.in_use())))
+    return successor
+
+
+def test_another_process_serves_with_what_is_in_use_though_the_files_are_bad(served: Served) -> None:
+    before = served.serial()
+    Path(served.files.key).unlink()
+    replace(served.other.certificate, b"rubbish")
+    served.clock.advance(5)
+    successor = hand_down(served)
+    assert shake_hands(successor).certificate.serial_number == before
+    assert names(shake_hands(successor, "other.example").certificate) == ["other.example"]
+    write_pair(served.directory, "mx.example")
+    served.clock.advance(5)
+    assert shake_hands(successor).certificate.serial_number != before
+
+
+def test_who_makes_no_connections_hands_down_what_is_newest_too(served: Served) -> None:
+    before = served.serial()
+    write_pair(served.directory, "mx.example")
+    served.clock.advance(5)
+    served.tls.in_use()
+    Path(served.files.key).unlink()
+    served.clock.advance(5)
+    assert shake_hands(hand_down(served)).certificate.serial_number != before
 
 
 def test_one_bad_certificate_among_several_leaves_all_as_they_were(served: Served) -> None:

@@ -13,6 +13,7 @@ from twisted.internet.testing import StringTransport
 
 from mailagent.interfaces import StorageFailed, StorageFull
 from mailagent.workers.channel import Channel, Refused, Words
+from tests.maildir.support import Events
 from tests.workers.support import Line
 
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner), max_leaves=5)
@@ -107,8 +108,10 @@ def test_a_frame_that_cannot_be_read_ends_the_channel(frame: bytes) -> None:
     assert transport.disconnecting
 
 
-def test_a_frame_that_is_too_long_ends_the_channel() -> None:
-    channel, transport = Channel({}), StringTransport()
+def test_a_frame_that_is_too_long_ends_the_channel_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    channel, transport, events = Channel({}), StringTransport(), Events()
+    monkeypatch.setattr(channel, "_log", events.log)
     channel.makeConnection(transport)
     channel.dataReceived(b"\xff\xff\xff\xff")
     assert transport.disconnecting
+    assert "4294967295 octets" in events[0]["reason"]

@@ -32,13 +32,20 @@ class Process:
         self.channel = Channel({})
         self.told: list[str] = []
         self.config: Config | None = None
+        self.certificates: object = None
         self.refuses = False
+        self.answers = True
         self.immortal = False
         words = {word: self._note(word) for word in ("put_in_place", "drain", "hurry")}
-        self._line = Line(self.channel, Channel({**words, "start": self._take, "make_ready": self._take}))
+        self._line = Line(self.channel, Channel({**words, "start": self._start, "make_ready": self._take}))
 
     def _note(self, word: str) -> Any:
         return lambda octets, **facts: self.told.append(word)
+
+    def _start(self, octets: bytes) -> Deferred[None] | None:
+        config, self.certificates = pickle.loads(octets)
+        self._take(pickle.dumps(config))
+        return None if self.answers else Deferred()
 
     def _take(self, octets: bytes) -> None:
         if self.refuses:
@@ -52,8 +59,11 @@ class Process:
         if not self.immortal:
             self.end("signal 9")
 
-    def end(self, status: str = "exit status 0") -> None:
+    def cut(self) -> None:
         self._line.cut()
+
+    def end(self, status: str = "exit status 0") -> None:
+        self.cut()
         self.calls.ended(self, status)  # type: ignore[arg-type]
 
 
@@ -75,16 +85,24 @@ class World:
         self.started: list[Process] = []
         self.listeners: Sequence[int] = ()
         self.fails = False
+        self.answers = True
         self.config: Config = attrs.evolve(make_config(), workers=Workers(2))
-        self.supervisor = Supervisor(self.config, self.clock, self.launch, self.counts)
+        self.in_use = "the first certificates"
+        self.looks = 0
+        self.supervisor = Supervisor(self.config, self.clock, self.launch, self.counts, self.certificates)
         self.supervisor._log = self.events.log
         self.supervisor.start([Port(7), Port(9)])  # type: ignore[list-item]
+
+    def certificates(self) -> Any:
+        self.looks += 1
+        return self.in_use
 
     def launch(self, number: int, listeners: Sequence[int], calls: Calls) -> Any:
         if self.fails:
             raise OSError(11, "Resource temporarily unavailable")
         self.listeners = listeners
         process = Process(number, calls)
+        process.answers = self.answers
         self.started.append(process)
         return process
 
@@ -121,6 +139,19 @@ def test_one_that_ends_is_replaced_and_its_sessions_are_forgotten(world: World) 
     world.clock.advance(0)
     assert world.numbers == [1, 2, 2]
     assert world.events[2]["status"] == "signal 11"
+
+
+def test_a_successor_gets_the_certificates_that_are_in_use_then(world: World) -> None:
+    world.in_use = "those of later"
+    world.started[0].end()
+    world.clock.advance(0)
+    assert [process.certificates for process in world.started] == 2 * ["the first certificates"] + ["those of later"]
+
+
+def test_new_certificates_are_looked_for_all_the_time_lest_a_successor_gets_old_ones(world: World) -> None:
+    before = world.looks
+    world.pass_time(5, *world.started)
+    assert world.looks == before + 5
 
 
 def test_one_that_ends_again_and_again_is_waited_with_longer_and_longer(world: World) -> None:
@@ -249,6 +280,19 @@ def test_a_stop_waits_for_all_and_replaces_nobody(world: World) -> None:
     assert stopped
     assert world.clock.getDelayedCalls() == []
     assert world.numbers == [1, 2]
+
+
+def test_who_is_stopped_before_it_could_say_that_it_serves_ends_in_its_own_time(world: World) -> None:
+    world.answers = False
+    world.started[0].end()
+    world.clock.advance(0)
+    stopped = stop(world)
+    for process in world.started[1:]:
+        process.cut()  # its answer was not out
+        process.end()
+    assert stopped
+    assert world.events.named.count("worker_ended") == 1
+    assert "error" not in world.events.named
 
 
 def test_who_does_not_end_in_time_is_killed(world: World) -> None:

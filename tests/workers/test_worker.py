@@ -15,10 +15,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailagent import state
 from mailagent.config import Config
 from mailagent.config.values import ConfiguredPath
+from mailagent.smtp.tls import CertificatePlan, read
 from mailagent.workers.channel import Channel, Refused
 from mailagent.workers.counts import Counts
 from mailagent.workers.worker import ALARM, Worker
 from tests.memory_server import make_config
+from tests.smtp.certificates import names, shake_hands, write_pair
 from tests.workers.support import Line
 
 
@@ -28,6 +30,8 @@ class World:
     def __init__(self, directory: Path, listeners: Sequence[int] = ()) -> None:
         state.make_directory(str(directory))
         self.config: Config = attrs.evolve(make_config(), state=ConfiguredPath(str(directory)), listen=())
+        self.files = write_pair(directory, "mx.example")
+        self.certificates = read(CertificatePlan(self.files))
         self.reactor: Any = MemoryReactorClock()
         self.silenced = False
         self.beats = 0
@@ -44,7 +48,7 @@ class World:
 
     def start(self) -> None:
         started: list[object] = []
-        self.owner.ask("start", pickle.dumps(self.config)).addBoth(started.append)
+        self.owner.ask("start", pickle.dumps((self.config, self.certificates))).addBoth(started.append)
         assert started == [None]
 
 
@@ -86,21 +90,20 @@ def test_it_ends_though_it_was_never_told_to_begin(world: World) -> None:
     assert world.reactor.hasStopped
 
 
-@pytest.mark.parametrize(
-    ("listeners", "octets", "reason"),
-    [([], b"no configuration", "UnpicklingError"), ([99], None, "certificate")],
-    ids=["no configuration", "no certificate"],
-)
-def test_a_start_that_fails_is_told_and_opens_nothing(
-    tmp_path: Path, listeners: Sequence[int], octets: bytes | None, reason: str
-) -> None:
-    world = World(tmp_path / "state", listeners)
-    missing = ConfiguredPath(str(tmp_path / "certificate"))
-    tls = attrs.evolve(world.config.tls, certificate=missing, key=missing)
-    config = attrs.evolve(world.config, tls=tls, listen=make_config().listen[:1])
-    asked = world.owner.ask("start", pickle.dumps(config) if octets is None else octets)
-    failure = SynchronousTestCase().failureResultOf(asked, Refused)
-    assert reason in str(failure.value)
+def test_it_begins_with_the_certificates_it_is_given_whatever_has_become_of_their_files(world: World) -> None:
+    for path in (world.files.certificate, world.files.key):
+        Path(path).unlink()
+    world.start()
+    assert world.worker._serving is not None
+    assert names(shake_hands(world.worker._serving.parts.tls).certificate) == ["mx.example"]
+
+
+@pytest.mark.parametrize("certificates", [None, {"": "none"}], ids=["no configuration", "no certificate"])
+def test_a_start_that_fails_is_told_and_opens_nothing(tmp_path: Path, certificates: Any) -> None:
+    world = World(tmp_path / "state", [99])
+    config = attrs.evolve(world.config, listen=make_config().listen[:1])
+    octets = b"none" if certificates is None else pickle.dumps((config, certificates))
+    SynchronousTestCase().failureResultOf(world.owner.ask("start", octets), Refused)
     assert world.worker._ports == []
     assert world.reactor.getReaders() == []
     assert world.beats == 0
