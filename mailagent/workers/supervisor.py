@@ -216,6 +216,8 @@ class Supervisor:
 
     def _end_by(self, seconds: float) -> None:
         if self._deadline is not None and self._deadline.active():
+            if self._deadline.getTime() <= self._clock.seconds() + seconds:
+                return
             self._deadline.cancel()
         self._deadline = self._clock.callLater(seconds, self._kill_all)
 

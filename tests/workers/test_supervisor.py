@@ -324,6 +324,17 @@ def test_a_hurry_is_passed_on_and_short(world: World) -> None:
     assert stopped
 
 
+def test_who_hurries_again_and_again_does_not_put_the_end_off(world: World) -> None:
+    for process in world.started:
+        process.immortal = True
+    stopped = stop(world)
+    for _ in range(6):
+        assert not stopped
+        world.supervisor.hurry()
+        world.clock.advance(1)
+    assert stopped
+
+
 def test_a_stop_cancels_what_was_to_begin(world: World) -> None:
     world.started[0].end()
     world.started[1].end()
