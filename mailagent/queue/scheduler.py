@@ -219,7 +219,8 @@ class Scheduler:
             crowded |= more
             for item in items:
                 self._take(item)
-            if not items and ready is not None and ready <= now:  # another node has it locked, or it was not ready
+            stuck = not items and not more  # what is ready: another node has it locked, or it was not ready
+            if stuck and ready is not None and ready <= now:
                 pause, self._again = self._again, min(2 * self._again, POLL)
                 return pause
             self._again = AGAIN

@@ -557,6 +557,22 @@ def test_a_destination_that_others_fill_is_looked_at_once_a_second(site: Site, m
     assert claims == 10
 
 
+@only_postgresql
+def test_where_others_fill_both_ends_what_is_between_them_goes(database: Database) -> None:
+    with running(database, deliveries=1) as site:
+        site.allowance = Allowance(most=1)
+        other = Store("there")
+        database.write(other.start)
+        for number, place in enumerate(["first.example", "middle.example", "last.example"]):
+            both = [message(f"{place}{one}", f"bob@{place}") for one in range(2)]
+            database.write(other.insert, both, b"", site.clock.seconds() - 9 + number)
+        now = site.clock.seconds()
+        filled = database.write(other.claim, now, 2, busy=["middle.example"], window=1)
+        assert sorted(item.destination for item in filled) == ["first.example", "last.example"]
+        site.after(2 * POLL, POLL)
+        assert [attempt.destination for attempt in site.courier.attempts] == ["middle.example"] * 2
+
+
 def test_mail_goes_at_the_rate_of_its_destination(database: Database) -> None:
     with running(database) as site:
         site.allowance = Allowance(pace=20.0)
