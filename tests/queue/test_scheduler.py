@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from mailagent.config.values import Duration
 from mailagent.envelope.address import Address
@@ -514,6 +515,22 @@ def test_a_node_that_was_paused_goes_on_with_what_nobody_has_taken_up(site: Site
     site.clock.advance(HEARTBEAT)
     site.close()
     assert site.states() == ["delivered"]
+    assert not site.logged("lease_lost")
+
+
+def test_what_is_written_down_when_a_late_heartbeat_is_answered_is_not_lost(site: Site) -> None:
+    site.courier.otherwise = site.left_open
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    site.database.execute("UPDATE nodes SET heartbeat = heartbeat - 61 WHERE id = 'here'")
+    answers: list[Deferred[None]] = []
+    site.late = answers
+    site.close()
+    site.clock.advance(HEARTBEAT)
+    site.late = None
+    for answer in reversed(answers):  # what was settled is not leased any more when the heartbeat looks
+        answer.callback(None)
+    assert len(site.logged("recipient_delivered")) == 1
     assert not site.logged("lease_lost")
 
 
