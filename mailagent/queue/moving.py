@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 import attrs
 import sqlalchemy as sa
 
+from mailagent.database.alone import Taken, alone
 from mailagent.database.schema import attempts, chunks, messages, recipients
 from mailagent.queue.items import UNFINISHED
 from mailagent.queue.store_destinations import recompute, restore
@@ -56,8 +57,27 @@ class Move:
     def run(self) -> Moved:
         """Move all there is, but for what comes in meanwhile. Blocks.
 
-        @raise MoveRefused: a move to another target has not been finished, or one from the target.
+        @raise MoveRefused: a move to another target has not been finished, or one from the target; or one from or to
+            either database is at work.
         """
+        try:
+            with alone(self._source) as source, alone(self._target) as target:
+                return _Moving(source, target, self._name, self._wait).run()
+        except Taken:
+            raise MoveRefused("another move from or to one of these databases is at work") from None
+
+
+@attrs.frozen
+class _Moving:
+    """A move that is the only one. What it writes, it writes on connections that show that it still is."""
+
+    _source: sa.Connection
+    _target: sa.Connection
+    _name: str
+    _wait: Callable[[int], None]
+
+    def run(self) -> Moved:
+        """See L{Move.run}."""
         self._refuse()
         moved = Moved()
         ids: Iterator[Sequence[str]] = self._pages()
@@ -69,13 +89,13 @@ class Move:
             ids = iter([busy[start : start + BATCH] for start in range(0, len(busy), BATCH)])
 
     def _refuse(self) -> None:
-        with self._source.begin() as connection:
+        with self._source.begin():
             others = sa.select(recipients.c.lease_node).where(_MARKED, recipients.c.lease_node != self._name)
-            other = connection.scalar(others.limit(1))
+            other = self._source.scalar(others.limit(1))
         if other is not None:
             raise MoveRefused(f"what waits here is on its way to {other}: finish that first")
-        with self._target.begin() as connection:
-            onward = connection.scalar(sa.select(recipients.c.lease_node).where(_MARKED).limit(1))
+        with self._target.begin():
+            onward = self._target.scalar(sa.select(recipients.c.lease_node).where(_MARKED).limit(1))
         if onward is not None:
             raise MoveRefused(f"what waits there is on its way to {onward}: finish that first")
 
@@ -84,8 +104,8 @@ class Move:
         last = ""
         while True:
             page = sa.select(messages.c.id).where(messages.c.id > last).order_by(messages.c.id).limit(BATCH)
-            with self._source.begin() as connection:
-                ids = connection.scalars(page).all()
+            with self._source.begin():
+                ids = self._source.scalars(page).all()
             if not ids:
                 return
             yield ids
@@ -93,8 +113,8 @@ class Move:
 
     def _some(self, ids: Sequence[str], moved: Moved) -> list[str]:
         """Move some messages; returns which of them a living node has in hand."""
-        with self._source.begin() as connection:
-            free = self._mark(connection, ids)
+        with self._source.begin():
+            free = self._mark(ids)
         try:
             self._write(free)
         except _UNFIT as error:
@@ -102,17 +122,19 @@ class Move:
                 raise  # the database's trouble, not the message's
             if len(free) > 1:
                 return [busy for id_ in ids for busy in self._some([id_], moved)]
-            with self._source.begin() as connection:
-                _unmark(connection, free)
-            moved.unfit += free
-            free = []
-        with self._source.begin() as connection:
-            _remove(connection, free)
+            if not self._there(free):
+                with self._source.begin():
+                    _unmark(self._source, free)
+                moved.unfit += free
+                free = []
+        with self._source.begin():
+            _remove(self._source, free)
         moved.count += len(free)
         return [id_ for id_ in ids if id_ not in free and id_ not in moved.unfit]
 
-    def _mark(self, connection: sa.Connection, ids: Sequence[str]) -> list[str]:
+    def _mark(self, ids: Sequence[str]) -> list[str]:
         """Have nobody take these messages in hand any more; those that are in a living node's are left out."""
+        connection = self._source
         columns = (recipients.c.message_id, recipients.c.lease_token, recipients.c.lease_node)
         theirs = sa.select(*columns).where(recipients.c.message_id.in_(ids)).with_for_update()
         rows, alive = connection.execute(theirs).all(), living(connection)
@@ -126,11 +148,16 @@ class Move:
 
     def _write(self, ids: Sequence[str]) -> None:
         """Write messages to the target, unless they are there."""
-        with self._source.begin() as source, self._target.begin() as target:
-            there = set(target.scalars(sa.select(messages.c.id).where(messages.c.id.in_(ids))))
+        there = self._there(ids)
+        with self._source.begin(), self._target.begin():
             for id_ in ids:
                 if id_ not in there:
-                    _copy(source, target, id_)
+                    _copy(self._source, self._target, id_)
+
+    def _there(self, ids: Sequence[str]) -> set[str]:
+        """Those of these messages that are at the target, and must not wait at the source as well."""
+        with self._target.begin():
+            return set(self._target.scalars(sa.select(messages.c.id).where(messages.c.id.in_(ids))))
 
 
 def _copy(source: sa.Connection, target: sa.Connection, id_: str) -> None:

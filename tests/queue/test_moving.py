@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from mailagent.database.engine import for_writing
 from mailagent.queue import moving
 from mailagent.queue.moving import Move, Moved, MoveRefused
 from mailagent.queue.store import Store
-from tests.database.kinds import MakeDatabase, only_sqlite
+from tests.database.kinds import MakeDatabase, only_postgresql, only_sqlite
 from tests.database.support import Database
 from tests.queue.support import NOW, STORED, all_as, deferred, message, names
 
@@ -132,10 +133,51 @@ def test_a_message_that_the_other_database_cannot_take_stays(site: Site) -> None
     assert site.here.rows("SELECT ready FROM destinations") == [NOW]
 
 
+def test_no_other_move_from_or_to_either_database_begins_meanwhile(site: Site) -> None:
+    site.here.write(site.ours.insert, [message("m1", "a@x.example"), message("m2", "b@y.example")], b"", NOW)
+    [item] = site.here.write(site.ours.claim, NOW, 1, busy=["y.example"])
+
+    def wait(busy: int) -> None:
+        for back in (False, True):
+            with pytest.raises(MoveRefused, match="another move"):
+                site.move(back=back)
+        assert site.here.write(site.ours.settle, item, all_as(item, STORED), [], NOW, 0.0)
+
+    assert site.move(wait) == Moved(2)
+    assert site.move(back=True) == Moved(2)
+
+
+@only_postgresql
+def test_what_another_has_written_to_the_target_meanwhile_waits_in_one_place_only(site: Site) -> None:
+    site.here.write(site.ours.insert, [message("m1", "a@x.example")], b"", NOW)
+    other = for_writing(site.there.url)
+
+    written: list[str] = []
+
+    def meanwhile(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("INSERT INTO messages") and not written:
+            written.append("m1")
+            with other.begin() as connection:
+                site.theirs.insert(connection, [message("m1", "a@x.example")], b"", NOW)
+
+    event.listen(site.there.engine, "before_cursor_execute", meanwhile)
+    assert site.move() == Moved(1)
+    other.dispose()
+    assert site.here.rows("SELECT message_id FROM recipients") == []
+    assert site.there.rows("SELECT message_id FROM recipients") == ["m1"]
+
+
 def test_an_unfinished_move_is_finished_before_another_begins(site: Site, make_database: MakeDatabase) -> None:
     site.fill()
-    with pytest.raises(Killed), killed(site, 16):
+
+    def end(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("INSERT INTO messages"):
+            raise Killed
+
+    event.listen(site.there.engine, "before_cursor_execute", end)
+    with pytest.raises(Killed):
         site.move()
+    event.remove(site.there.engine, "before_cursor_execute", end)
     with pytest.raises(MoveRefused, match="on its way to there"):
         Move(site.here.engine, make_database().engine, "elsewhere", nobody).run()
     with pytest.raises(MoveRefused, match="on its way to there"):
