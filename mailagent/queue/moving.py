@@ -22,8 +22,8 @@ from mailagent.queue.store_nodes import living
 
 #: A marked recipient's state is this, ahead of what it was.
 MOVING = "moving:"
-#: Messages of one transaction.
-BATCH = 50
+#: Messages of one transaction, and octets where it is more than one that is written: others wait for it.
+BATCH, OCTETS = 50, 1 << 20
 _MARKED = recipients.c.state.startswith(MOVING)
 #: What the target cannot take as it is: text that is none, or values of a wrong type in a damaged row.
 _UNFIT = (sa.exc.DataError, sa.exc.StatementError, UnicodeError, TypeError, ValueError)
@@ -45,11 +45,13 @@ class Moved:
 class Move:
     """From one database to another.
 
+    @ivar reading: the source for those who only look: so that its server can write while messages are on their way.
     @ivar name: the target's, which is written beside what is marked.
     @ivar wait: called with the number of messages that living nodes have in hand; returns to look again.
     """
 
     _source: sa.Engine
+    _reading: sa.Engine
     _target: sa.Engine
     _name: str
     _wait: Callable[[int], None]
@@ -62,7 +64,7 @@ class Move:
         """
         try:
             with alone(self._source) as source, alone(self._target) as target:
-                return _Moving(source, target, self._name, self._wait).run()
+                return _Moving(source, self._reading, target, self._name, self._wait).run()
         except Taken:
             raise MoveRefused("another move from or to one of these databases is at work") from None
 
@@ -72,6 +74,7 @@ class _Moving:
     """A move that is the only one. What it writes, it writes on connections that show that it still is."""
 
     _source: sa.Connection
+    _reading: sa.Engine
     _target: sa.Connection
     _name: str
     _wait: Callable[[int], None]
@@ -89,9 +92,9 @@ class _Moving:
             ids = iter([busy[start : start + BATCH] for start in range(0, len(busy), BATCH)])
 
     def _refuse(self) -> None:
-        with self._source.begin():
+        with self._reading.begin() as connection:
             others = sa.select(recipients.c.lease_node).where(_MARKED, recipients.c.lease_node != self._name)
-            other = self._source.scalar(others.limit(1))
+            other = connection.scalar(others.limit(1))
         if other is not None:
             raise MoveRefused(f"what waits here is on its way to {other}: finish that first")
         with self._target.begin():
@@ -104,8 +107,8 @@ class _Moving:
         last = ""
         while True:
             page = sa.select(messages.c.id).where(messages.c.id > last).order_by(messages.c.id).limit(BATCH)
-            with self._source.begin():
-                ids = self._source.scalars(page).all()
+            with self._reading.begin() as connection:
+                ids = connection.scalars(page).all()
             if not ids:
                 return
             yield ids
@@ -115,22 +118,45 @@ class _Moving:
         """Move some messages; returns which of them a living node has in hand."""
         with self._source.begin():
             free = self._mark(ids)
+        for some in self._portions(free):
+            self._take(some, moved)
+        return [id_ for id_ in ids if id_ not in free]
+
+    def _portions(self, ids: Sequence[str]) -> Iterator[Sequence[str]]:
+        """Messages that are moved together: no more than L{OCTETS}, or one."""
+        size = sa.func.coalesce(sa.cast(messages.c.size, sa.Integer), 0)
+        with self._reading.begin() as connection:
+            rows = connection.execute(sa.select(messages.c.id, size).where(messages.c.id.in_(ids))).all()
+        sizes = dict(map(tuple, rows))
+        some, octets = list[str](), 0
+        for id_ in ids:
+            octets += sizes.get(id_, 0)
+            if some and octets > OCTETS:
+                yield some
+                some, octets = [], sizes.get(id_, 0)
+            some.append(id_)
+        if some:
+            yield some
+
+    def _take(self, ids: Sequence[str], moved: Moved) -> None:
+        """Move messages that are marked."""
         try:
-            self._write(free)
+            self._write(ids)
         except _UNFIT as error:
             if isinstance(error, sa.exc.DBAPIError) and not isinstance(error, sa.exc.DataError | sa.exc.IntegrityError):
                 raise  # the database's trouble, not the message's
-            if len(free) > 1:
-                return [busy for id_ in ids for busy in self._some([id_], moved)]
-            if not self._there(free):
+            if len(ids) > 1:
+                for id_ in ids:
+                    self._take([id_], moved)
+                return
+            if not self._there(ids):
                 with self._source.begin():
-                    _unmark(self._source, free)
-                moved.unfit += free
-                free = []
+                    _unmark(self._source, ids)
+                moved.unfit += ids
+                return
         with self._source.begin():
-            _remove(self._source, free)
-        moved.count += len(free)
-        return [id_ for id_ in ids if id_ not in free and id_ not in moved.unfit]
+            _remove(self._source, ids)
+        moved.count += len(ids)
 
     def _mark(self, ids: Sequence[str]) -> list[str]:
         """Have nobody take these messages in hand any more; those that are in a living node's are left out."""
@@ -149,10 +175,10 @@ class _Moving:
     def _write(self, ids: Sequence[str]) -> None:
         """Write messages to the target, unless they are there."""
         there = self._there(ids)
-        with self._source.begin(), self._target.begin():
+        with self._reading.begin() as source, self._target.begin():
             for id_ in ids:
                 if id_ not in there:
-                    _copy(self._source, self._target, id_)
+                    _copy(source, self._target, id_)
 
     def _there(self, ids: Sequence[str]) -> set[str]:
         """Those of these messages that are at the target, and must not wait at the source as well."""
