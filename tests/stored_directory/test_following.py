@@ -116,6 +116,7 @@ def test_a_database_that_is_away_is_told_once_and_what_was_read_stays(bench: Ben
 
 def test_a_start_without_the_database_is_an_error(bench: Bench) -> None:
     bench.database.execute("UPDATE alembic_version SET version_num = '9999'")
+    bench.database.execute("UPDATE compatibility SET oldest = '9999'")
     with pytest.raises(StorageFailed, match="newer"):
         bench.following.prepare()
 
