@@ -35,9 +35,9 @@ def move(target: str, source: str | None, config: str | None, state_directory: s
             raise click.UsageError("others can see arguments: have the password in ~/.pgpass, or a ?passfile=")
     if there.url == here.url:
         raise click.UsageError("the queue is there already: name another database, or what to move --from")
-    with here.writing() as one, there.writing(migrate) as other:
+    with here.writing() as one, here.looking() as reading, there.writing(migrate) as other:
         try:
-            moved = Move(one, other, shown(there.url), _wait).run()
+            moved = Move(one, reading, other, shown(there.url), _wait).run()
         except MoveRefused as error:
             raise click.ClickException(str(error)) from None
     click.echo(f"{moved.count} messages moved to {shown(there.url)}")

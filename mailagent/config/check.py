@@ -7,9 +7,9 @@ missing because it was no list) is left out: C{broken} holds the paths already c
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from importlib.util import find_spec
 from itertools import islice
 
+from mailagent.config.driver import missing_driver
 from mailagent.config.names import BadAlias, Names
 from mailagent.config.problems import KeyPath, Problem, dotted, one_of, shown
 from mailagent.config.schema import CertificateSettings, Config, HostSettings, WhitelistSettings
@@ -42,8 +42,7 @@ def check(config: Config, broken: Collection[KeyPath]) -> Iterator[Problem]:
     yield from _certificates(config, broken)
     if config.queue.lease < _LEAST_LEASE:
         yield Problem(("queue", "lease"), f"expected at least {duration_text(_LEAST_LEASE)}")
-    if config.queue.url.startswith("postgresql") and find_spec("psycopg") is None:
-        yield Problem(("queue", "url"), "PostgreSQL needs its driver: pip install 'mailagent[postgres]'")
+    yield from _drivers(config)
 
 
 def _touched(path: KeyPath, broken: Collection[KeyPath]) -> bool:
@@ -152,6 +151,14 @@ def _paths(config: Config) -> Iterator[Problem]:
                 ("whitelist", "users"),
                 f"the mailbox of {shown(user)} would hold those of {dotted(('hosts', host))}: use another name",
             )
+
+
+def _drivers(config: Config) -> Iterator[Problem]:
+    """Each database can be spoken to."""
+    directory = config.directory.url if config.directory.source == DATABASE else None
+    for path, url in ((("queue", "url"), config.queue.url), (("directory", "url"), directory)):
+        if url is not None and (missing := missing_driver(url)):
+            yield Problem(path, missing)
 
 
 def _listeners(config: Config, broken: Collection[KeyPath]) -> Iterator[Problem]:

@@ -89,7 +89,10 @@ class RelaySettings:
     )
     connections: Count = attrs.field(
         default=Count(20),
-        metadata=doc("Connections to one destination (one set of mail servers) at the same time; it begins with few."),
+        metadata=doc(
+            "Connections from this node to one destination (one set of mail servers) at the same time; it begins with "
+            "few. No more messages than that, nor than 20, are on their way to one domain from all nodes together."
+        ),
     )
     messages_per_connection: Count = attrs.field(
         default=Count(100), metadata=doc("Messages sent over one connection before a new one is made.")
@@ -97,12 +100,18 @@ class RelaySettings:
     messages_per_minute: Count | None = attrs.field(
         default=None,
         metadata=doc(
-            "Messages from this node to one destination (one set of mail servers) in a minute.", shown="no limit"
+            "Messages from this node to one destination (one set of mail servers, for however many domains) in a "
+            "minute. Divide a provider's limit [by the number of nodes](scaling.md#limits-over-all-nodes).",
+            shown="no limit",
         ),
     )
     rate: Rate | None = attrs.field(
         default=None,
-        metadata=doc("Messages to one domain in a time, from all nodes together, evenly spread.", shown="no limit"),
+        metadata=doc(
+            "Messages to one domain in a time, from all nodes together, evenly spread. Domains with the same mail "
+            "servers are counted apart.",
+            shown="no limit",
+        ),
     )
 
 

@@ -9,18 +9,16 @@ L{mailagent.database.postgresql} tells.
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from mailagent.config.driver import POSTGRESQL, missing_driver
 from mailagent.database.ending import keep_endings
 from mailagent.interfaces import StorageFailed
 
-#: How the URL of a PostgreSQL begins.
-POSTGRESQL = "postgresql+psycopg"
 #: Seconds for which we wait for another process's transaction.
 BUSY = 5.0
 
@@ -36,8 +34,8 @@ def database_url(text: str, state: str) -> sa.URL:
     except (sa.exc.ArgumentError, ValueError):
         raise ValueError("not a database URL") from None
     if url.drivername == POSTGRESQL:
-        if find_spec("psycopg") is None:
-            raise ValueError("PostgreSQL needs its driver: pip install 'mailagent[postgres]'")
+        if missing := missing_driver(text):
+            raise ValueError(missing)
         return url
     if url.drivername != "sqlite":
         raise ValueError(f"not a database we know (sqlite:///file, {POSTGRESQL}://host/name)")

@@ -111,6 +111,13 @@ def full_name(host: str, name: str) -> str:
     return f"{name}@{host}" if host or not name else name
 
 
+def login(row: UserRow) -> User:
+    """The login of a user who has one. @raise ValueError: the verifier, or an address, cannot be used."""
+    verifier = verifiers.read(str(row.verifier))
+    addresses = tuple(address(each) for each in row.addresses.split(",") if each)
+    return User(full_name(row.host, row.name), verifier, addresses)
+
+
 class _Assembly:
     """See L{Stored.of}. Each step looks at rows of one kind, and needs the steps before it."""
 
@@ -175,10 +182,8 @@ class _Assembly:
         return self._users[host]
 
     def _login(self, row: UserRow) -> None:
-        name = full_name(row.host, row.name)
-        verifier = verifiers.read(str(row.verifier))
-        addresses = tuple(address(each) for each in row.addresses.split(",") if each)
-        self._logins[user_key(name)] = User(name, verifier, addresses)
+        user = login(row)
+        self._logins[user_key(user.name)] = user
 
     def _alias(self, row: AliasRow) -> None:
         users = self._of_host(row.host)
@@ -288,12 +293,18 @@ class StoredDirectory:
 
 
 @implementer(IDirectory)
+@attrs.frozen
 class UnknownDirectory:
-    """The L{IDirectory} in force while nothing is known yet: it can tell of nobody whether mail is taken."""
+    """The L{IDirectory} in force while nothing is known: it can tell of nobody whether mail is taken.
+
+    @ivar why: nothing is.
+    """
+
+    _why: str = "the directory has not been read yet"
 
     def resolve(self, recipient: Address) -> tuple[Mailbox | Forward, ...]:
         """See L{IDirectory.resolve}."""
-        raise StorageFailed("the directory has not been read yet")
+        raise StorageFailed(self._why)
 
     def mailboxes(self) -> tuple[Mailbox, ...]:
         """See L{IDirectory.mailboxes}: none."""

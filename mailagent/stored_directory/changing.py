@@ -1,7 +1,8 @@
 """Changes of the directory in the database, each whole or not at all.
 
 A change is made, the directory is put together from what is there then, and if a row is set aside that was not before,
-nothing is kept. So nothing can be written that servers would not use, and nobody be removed to whom an alias leads.
+nothing is kept; a login is read back as it was written. So nothing can be written that servers would not use, and
+nobody be removed to whom an alias leads.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import sqlalchemy as sa
 from mailagent.config import user_key
 from mailagent.config.values import domain, user_name
 from mailagent.database import schema
-from mailagent.directory.stored import Stored
-from mailagent.directory.users_file import LoginExists, NoSuchLogin
+from mailagent.directory.stored import Stored, UserRow, full_name, login
+from mailagent.directory.users_file import LoginExists, NoSuchLogin, address
 from mailagent.envelope.address import canonical_domain
 from mailagent.stored_directory.rows import read
 
@@ -93,12 +94,14 @@ def add_user(name: str, verifier: str | None, addresses: Sequence[str] = ()) -> 
         user_name(local)
     except ValueError as error:
         raise Refused(f"{name}: {error}") from None
+    listed = ",".join(map(_address, addresses))
 
     def change(connection: sa.Connection) -> None:
         if _count(connection, schema.users, _named(schema.users, host, local)):
             raise LoginExists(name)
         values = {"host": host, "name": local, "key": user_key(local)}
-        connection.execute(sa.insert(schema.users).values(**values, verifier=verifier, addresses=",".join(addresses)))
+        connection.execute(sa.insert(schema.users).values(**values, verifier=verifier, addresses=listed))
+        _check_login(connection, host, local)
 
     return change
 
@@ -111,6 +114,7 @@ def set_password(name: str, verifier: str) -> Change:
         found = sa.update(schema.users).where(_named(schema.users, host, local)).values(verifier=verifier)
         if not connection.execute(found).rowcount:
             raise NoSuchLogin(name)
+        _check_login(connection, host, local)
 
     return change
 
@@ -155,6 +159,29 @@ def remove_alias(name: str, targets: Sequence[str] = ()) -> Change:
             raise Refused(f"no alias {name!r} in the database")
 
     return change
+
+
+def _address(text: str) -> str:
+    """An address as it stands among others. @raise Refused: it is none, or would be read as several."""
+    if "," in text:
+        raise Refused(f"{text}: an address with a comma cannot be one of a user's")
+    try:
+        address(text)
+    except ValueError as error:
+        raise Refused(f"{text}: {error}") from None
+    return text
+
+
+def _check_login(connection: sa.Connection, host: str, local: str) -> None:
+    """See that servers would use a user's login, if there is one."""
+    users = schema.users.c
+    found = sa.select(users.host, users.name, users.verifier, users.addresses).where(_named(schema.users, host, local))
+    row = UserRow(*connection.execute(found).one())
+    if row.verifier is not None:
+        try:
+            login(row)
+        except ValueError as error:
+            raise Refused(f"login of {full_name(host, row.name)}: {error}") from None
 
 
 def _named(table: sa.Table, host: str, local: str) -> sa.ColumnElement[bool]:

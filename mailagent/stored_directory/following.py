@@ -3,12 +3,14 @@
 One cheap query tells whether anything has changed; if so all of it is read, put together and its new mailboxes are
 made, in a thread, and only then it takes the place of the old one, which is let go. While the database is away the last
 one serves on, and the log says so once. A row or a mailbox that cannot be used is said, and stops nothing else.
+
+Where no host is stored nothing is known: it may be the wrong database, or one that was made anew, and mail for
+everybody is put off instead of refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
 from typing import Any
 
 import attrs
@@ -25,14 +27,15 @@ from mailagent.database.migration import migrate
 from mailagent.database.trouble import trouble
 from mailagent.directory.current import CurrentDirectory
 from mailagent.directory.logins import Logins
-from mailagent.directory.stored import Aside, Stored, StoredDirectory, names_by_table
+from mailagent.directory.stored import Aside, Stored, StoredDirectory, UnknownDirectory, names_by_table
 from mailagent.envelope.mailbox import Mailbox
-from mailagent.interfaces import StorageFailed
+from mailagent.interfaces import MailboxUnwritable, StorageFailed
 from mailagent.stored_directory import rows
+from mailagent.stored_directory.mailboxes import NewMailboxes
 
 #: Seconds from one look to the next.
 EVERY = 2.0
-#: Rows set aside, and mailboxes, of which the log tells at a time.
+#: Rows set aside of which the log tells at a time.
 _MOST_TOLD = 20
 
 
@@ -42,7 +45,7 @@ class _Found:
 
     stored: Stored
     config: Config
-    directory: StoredDirectory
+    directory: StoredDirectory | UnknownDirectory
     take_up_logins: Callable[[], None]
 
 
@@ -60,14 +63,14 @@ class Following:
         config: Config,
         directory: CurrentDirectory,
         logins: Logins,
-        make_ready: Callable[[Iterable[Mailbox]], Iterable[StorageFailed]],
+        make_ready: Callable[[Iterable[Mailbox]], Iterable[MailboxUnwritable]],
         run_in_thread: Callable[..., Deferred[Any]],
         clock: Any,
     ) -> None:
         self.logins = logins
         self._config = config
         self._directory = directory
-        self._make_ready = make_ready
+        self._new = NewMailboxes(make_ready)
         self._run = run_in_thread
         self._log = Logger("mailagent")
         self._engine: sa.Engine | None = None
@@ -129,25 +132,18 @@ class Following:
         if self._engine is None:
             self._engine = for_reading(self._url())
         with trouble(), self._engine.begin() as connection:
-            if taken and taken.config is config and rows.version(connection) == taken.stored.version:
-                return None
-            read = rows.read(connection)
+            same = taken and taken.config is config and rows.version(connection) == taken.stored.version
+            read = None if same else rows.read(connection)
+        if read is None:
+            self._new.try_again()
+            return None
         stored = Stored.of(read, config.hostname)
         del read
         self._tell(stored, frozenset(taken.stored.aside) if taken else frozenset())
         directory = StoredDirectory.of(stored, config)
-        self._make_mailboxes(directory)
-        return _Found(stored, config, directory, self.logins.make_ready(stored.logins))
-
-    def _make_mailboxes(self, directory: StoredDirectory) -> None:
-        known = {mailbox.path for mailbox in self._directory.mailboxes()}
-        failed = self._make_ready(mailbox for mailbox in directory.mailboxes() if mailbox.path not in known)
-        errors = list(islice(failed, _MOST_TOLD))
-        for error in errors:
-            events.ERROR(self._log, what="making a mailbox", reason=str(error))
-        more = sum(1 for _ in failed)
-        if more:
-            events.ERROR(self._log, what="making mailboxes", reason=f"{more} more could not be made")
+        self._new.make(directory.mailboxes(), {mailbox.path for mailbox in self._directory.mailboxes()})
+        in_force = directory if stored.names.hosts else UnknownDirectory("no host is in the directory")
+        return _Found(stored, config, in_force, self.logins.make_ready(stored.logins))
 
     def _tell(self, stored: Stored, before: frozenset[Aside]) -> None:
         fresh: Sequence[Aside] = [aside for aside in stored.aside if aside not in before]
@@ -179,6 +175,8 @@ class Following:
         users = sum(len(each.settings.users) for each in names)
         aliases = sum(len(each.settings.aliases) for each in names)
         events.DIRECTORY_READ(self._log, hosts=len(found.stored.names.hosts), users=users, aliases=aliases)
+        if not found.stored.names.hosts:
+            events.DIRECTORY_EMPTY(self._log)
 
     def _keep(self, failure: Failure) -> None:
         if not self._lost:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mailagent.config import check
+from mailagent.config import driver
 from tests.config.test_structure import WHITELIST, config, problems
 
 
@@ -206,11 +206,13 @@ def test_an_alias_leads_to_a_thousand_targets_at_most_counted_along_every_way() 
     assert wrong == {"whitelist.aliases.all": "leads to more than 1000 targets"}
 
 
-def test_postgresql_without_its_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    toml = WHITELIST + '\n[queue]\nurl = "postgresql+psycopg://mail@db.example/mail"'
+@pytest.mark.parametrize("key", ["queue.url", "directory.url"])
+def test_postgresql_without_its_driver_says_what_to_install(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    toml = f'directory.source = "database"\n{key} = "postgresql+psycopg://mail@db.example/mail"'
     assert problems(toml) == {}
-    monkeypatch.setattr(check, "find_spec", lambda name: None)
-    assert "pip install 'mailagent[postgres]'" in problems(toml)["queue.url"]
+    monkeypatch.setattr(driver, "find_spec", lambda name: None)
+    assert "pip install 'mailagent[postgres]'" in problems(toml)[key]
+    assert list(problems(toml)) == [key]
 
 
 @pytest.mark.parametrize(

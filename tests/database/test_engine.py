@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from mailagent import database as room
-from mailagent.database import engine
+from mailagent.config import driver
 from mailagent.database.engine import database_url, for_reading, for_writing, shown
 from mailagent.interfaces import StorageFailed
 from tests.database.support import Database
@@ -94,7 +94,7 @@ def test_a_database_is_shown_without_a_password() -> None:
 
 
 def test_postgresql_without_its_driver_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "find_spec", lambda name: None)
+    monkeypatch.setattr(driver, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="pip install"):
         database_url("postgresql+psycopg://ann:secret@db/mail", "/state")
 

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 import yaml
 
 from mailagent.config import Config, load
+from mailagent.config.values import DATABASE
 from tests import programs
 from tests.packaging.test_units import INSTALLED, SERVICE, SOCKET, analyze, unit
 from tests.peers.server import DEADLINE, ROOT, TWISTD
@@ -52,6 +53,19 @@ def test_a_configuration_is_one_for_a_shared_queue_behind_a_balancer_that_is_bel
     assert sa.make_url(config.queue.url).password is None
     assert len(listener.proxies) == 1
     assert not config.relay.networks
+
+
+def test_three_nodes_have_one_directory() -> None:
+    config = configuration(THREE_NODES)
+    assert config.directory.source == DATABASE
+    added = re.findall(r"mailagent host add (\S+)", (ROOT / "docs" / "scaling.md").read_text())
+    assert set(added) == set(config.routes)
+
+
+def test_the_role_may_connect_as_often_as_three_nodes_of_sixteen_workers_do() -> None:
+    limit = re.search(r"CONNECTION LIMIT (\d+)", (THREE_NODES / "database.sql").read_text())
+    assert limit is not None
+    assert 3 * (8 + 16) < int(limit[1]) < 97  # of the 100 that PostgreSQL has by default, three are its administrator's
 
 
 def test_the_database_is_named_with_all_hosts_and_the_primary_is_asked_for_under_verified_tls() -> None:

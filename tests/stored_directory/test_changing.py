@@ -11,6 +11,7 @@ from mailagent.directory.users_file import LoginExists, NoSuchLogin
 from mailagent.stored_directory import changing, rows
 from mailagent.stored_directory.changing import Change, Refused
 from tests.database.support import Database
+from tests.directory.test_users_file import SCRAM
 
 
 @pytest.fixture
@@ -64,3 +65,28 @@ def test_each_change_makes_the_version_greater(database: Database) -> None:
 def test_no_user_is_named_like_a_path(name: str) -> None:
     with pytest.raises(Refused):
         changing.add_user(name, None)
+
+
+@pytest.mark.parametrize("address", ["a,b@example.org", "x@example.org,b@example.org", "nobody", ""])
+@pytest.mark.parametrize("verifier", [None, str(SCRAM)])
+def test_no_address_is_taken_that_would_be_read_as_another(
+    database: Database, address: str, verifier: str | None
+) -> None:
+    with pytest.raises(Refused, match="address"):
+        make(database, changing.add_user("ann", verifier, ["ann@example.org", address]))
+
+
+def test_a_login_that_no_server_would_use_is_refused(database: Database) -> None:
+    with pytest.raises(Refused, match="login of bob"):
+        make(database, changing.add_user("bob", "secret"))
+    make(database, changing.add_user("ann", str(SCRAM)))
+    with pytest.raises(Refused, match="login of ann") as caught:
+        make(database, changing.set_password("ann", "secret"))
+    assert "secret" not in str(caught.value)
+    assert [row.verifier for row in database.read(rows.read).users] == [str(SCRAM)]
+
+
+def test_a_login_that_was_spoilt_by_hand_does_not_stop_other_changes(database: Database) -> None:
+    make(database, changing.add_user("ann", str(SCRAM)))
+    database.execute("UPDATE users SET verifier = 'nonsense'")
+    make(database, changing.add_user("bob", str(SCRAM)), changing.set_password("ann", str(SCRAM)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import attrs
@@ -18,7 +18,7 @@ from mailagent.directory.logins import Logins
 from mailagent.directory.stored import UnknownDirectory
 from mailagent.envelope.address import Address
 from mailagent.envelope.mailbox import Mailbox
-from mailagent.interfaces import StorageFailed
+from mailagent.interfaces import MailboxUnwritable, StorageFailed
 from mailagent.stored_directory import changing
 from mailagent.stored_directory.following import EVERY, Following
 from tests.database.support import Database
@@ -54,10 +54,11 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     )
     clock, directory, made, events = Clock(), CurrentDirectory(UnknownDirectory()), list[str](), Events()
 
-    def make(mailboxes: object) -> Iterator[StorageFailed]:
-        assert isinstance(mailboxes, Iterator)
-        made.extend(mailbox.path for mailbox in mailboxes if isinstance(mailbox, Mailbox))
-        yield StorageFailed("one cannot be made")
+    def make(mailboxes: Iterable[Mailbox]) -> Iterator[MailboxUnwritable]:
+        for mailbox in mailboxes:
+            made.append(mailbox.path)
+            if len(made) == 1:
+                yield MailboxUnwritable(mailbox, "not at first")
 
     following = Following(config, directory, Logins(run_now), make, run_now, clock)
     globalLogPublisher.addObserver(events)
@@ -82,11 +83,31 @@ def test_a_change_is_in_force_after_the_next_look(bench: Bench) -> None:
     assert bench.following.logins.addresses("ann@example.org") is None
 
 
+def test_a_mailbox_that_could_not_be_made_is_tried_at_the_next_look(bench: Bench) -> None:
+    bench.add_ann()
+    bench.following.prepare()
+    bench.following.start()
+    for _ in range(2):
+        bench.clock.advance(EVERY)
+    (mailbox,) = bench.directory.mailboxes()
+    assert bench.made == [mailbox.path] * 2
+
+
 def test_where_nothing_changes_nothing_is_replaced(bench: Bench) -> None:
     bench.following.start()
     before = bench.directory.current
     bench.clock.advance(EVERY)
     assert bench.directory.current is before
+
+
+def test_a_directory_without_hosts_puts_mail_off_until_there_is_one(bench: Bench) -> None:
+    bench.following.start()
+    with pytest.raises(StorageFailed, match="no host"):
+        bench.directory.resolve(ANN)
+    assert bench.events.named.count("directory_empty") == 1
+    bench.add_ann()
+    bench.clock.advance(EVERY)
+    assert bench.directory.resolve(ANN)
 
 
 def test_a_database_that_is_away_is_told_once_and_what_was_read_stays(bench: Bench) -> None:
@@ -105,6 +126,7 @@ def test_a_database_that_is_away_is_told_once_and_what_was_read_stays(bench: Ben
 
 def test_a_start_without_the_database_is_an_error(bench: Bench) -> None:
     bench.database.execute("UPDATE alembic_version SET version_num = '9999'")
+    bench.database.execute("UPDATE compatibility SET oldest = '9999'")
     with pytest.raises(StorageFailed, match="newer"):
         bench.following.prepare()
 
