@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from mailagent.config.values import Duration
 from mailagent.envelope.address import Address
@@ -522,7 +523,8 @@ def test_what_is_written_down_when_a_late_heartbeat_is_answered_is_not_lost(site
     site.enqueue(message("m1", "bob@there.example"))
     site.scheduler.wake()
     site.database.execute("UPDATE nodes SET heartbeat = heartbeat - 61 WHERE id = 'here'")
-    site.late = answers = []
+    answers: list[Deferred[None]] = []
+    site.late = answers
     site.close()
     site.clock.advance(HEARTBEAT)
     site.late = None
