@@ -10,12 +10,14 @@ worked on in one place at most. What a living node has in hand is left to it, an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import attrs
 import sqlalchemy as sa
 
 from mailagent.database.alone import Taken, alone
 from mailagent.database.schema import attempts, chunks, messages, recipients
+from mailagent.database.transaction import transact
 from mailagent.queue.items import UNFINISHED
 from mailagent.queue.store_destinations import recompute, restore
 from mailagent.queue.store_nodes import living
@@ -116,8 +118,7 @@ class _Moving:
 
     def _some(self, ids: Sequence[str], moved: Moved) -> list[str]:
         """Move some messages; returns which of them a living node has in hand."""
-        with self._source.begin():
-            free = self._mark(ids)
+        free = transact(self._source, partial(self._mark, ids=ids))
         for some in self._portions(free):
             self._take(some, moved)
         return [id_ for id_ in ids if id_ not in free]
@@ -150,20 +151,17 @@ class _Moving:
                     self._take([id_], moved)
                 return
             if not self._there(ids):
-                with self._source.begin():
-                    _unmark(self._source, ids)
+                transact(self._source, partial(_unmark, ids=ids))
                 moved.unfit += ids
                 return
-        with self._source.begin():
-            _remove(self._source, ids)
+        transact(self._source, partial(_remove, ids=ids))
         moved.count += len(ids)
 
-    def _mark(self, ids: Sequence[str]) -> list[str]:
+    def _mark(self, connection: sa.Connection, ids: Sequence[str]) -> list[str]:
         """Have nobody take these messages in hand any more; those that are in a living node's are left out."""
-        connection = self._source
         columns = (recipients.c.message_id, recipients.c.lease_token, recipients.c.lease_node)
-        theirs = sa.select(*columns).where(recipients.c.message_id.in_(ids)).with_for_update()
-        rows, alive = connection.execute(theirs).all(), living(connection)
+        theirs = sa.select(*columns).where(recipients.c.message_id.in_(ids)).order_by(recipients.c.id)
+        rows, alive = connection.execute(theirs.with_for_update()).all(), living(connection)
         busy = {row.message_id for row in rows if row.lease_token is not None and row.lease_node in alive}
         free = [id_ for id_ in ids if id_ not in busy]
         waiting = sa.and_(recipients.c.message_id.in_(free), recipients.c.state.in_(UNFINISHED))
@@ -175,10 +173,12 @@ class _Moving:
     def _write(self, ids: Sequence[str]) -> None:
         """Write messages to the target, unless they are there."""
         there = self._there(ids)
-        with self._reading.begin() as source, self._target.begin():
+        transact(self._target, partial(self._copy, ids=[id_ for id_ in ids if id_ not in there]))
+
+    def _copy(self, target: sa.Connection, ids: Sequence[str]) -> None:
+        with self._reading.begin() as source:
             for id_ in ids:
-                if id_ not in there:
-                    _copy(source, self._target, id_)
+                _copy(source, target, id_)
 
     def _there(self, ids: Sequence[str]) -> set[str]:
         """Those of these messages that are at the target, and must not wait at the source as well."""

@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy import event
 
 from mailagent.database.engine import for_writing
@@ -137,6 +138,22 @@ def test_the_server_at_the_source_can_write_while_the_target_is_written(site: Si
         assert site.move() == Moved(1)
     server.dispose()
     assert site.here.rows("SELECT id FROM messages") == ["m0"]
+
+
+def test_what_another_transaction_undid_is_written_again(site: Site) -> None:
+    class Deadlock(Exception):
+        sqlstate = "40P01"
+
+    errors = [sa.exc.OperationalError("INSERT", {}, Deadlock())]
+
+    def undone() -> None:
+        if errors:
+            raise errors.pop()
+
+    site.here.write(site.ours.insert, [message("m1", "a@x.example")], b"", NOW)
+    with ahead_of_each_message(site, undone):
+        assert site.move() == Moved(1)
+    assert site.there.rows("SELECT message_id FROM recipients") == ["m1"]
 
 
 def test_no_more_octets_than_some_are_written_in_one_transaction(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
