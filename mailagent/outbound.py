@@ -61,10 +61,13 @@ def allowances(config: Config) -> Callable[[str], Allowance]:
 
 @attrs.frozen
 class _Running:
-    """What there is once the database is open."""
+    """What there is once the database is open.
+
+    @ivar writers: that of the queue; and that of the heartbeats, where other nodes may be.
+    """
 
     queue: Queue
-    writer: Writer
+    writers: tuple[Writer, ...]
     scheduler: Scheduler
     readers: sa.Engine
     bell: Bell | None
@@ -139,8 +142,10 @@ class Outbound:
         store, writer = Store(node, self.config.hostname), Writer(engine, self._reactor)
         readers = for_reading(url)
         reader = Reader(readers, self._in_pool("readers"))
-        scheduler = self._scheduler(store, writer, reader)
-        bell = self._bell(url, scheduler) if url.get_backend_name() == "postgresql" else None
+        shared = url.get_backend_name() == "postgresql"
+        beats = Writer(engine, self._reactor) if shared else None
+        scheduler = self._scheduler(store, writer, reader, beats)
+        bell = self._bell(url, scheduler) if shared else None
 
         def woken() -> None:
             scheduler.wake()
@@ -148,13 +153,14 @@ class Outbound:
                 bell.ring()
 
         queue = Queue(writer, store, self._seconds, self._reactor, woken)
-        self._running = _Running(queue, writer, scheduler, readers, bell)
+        writers = (writer,) if beats is None else (beats, writer)
+        self._running = _Running(queue, writers, scheduler, readers, bell)
 
     def _bell(self, url: sa.URL, scheduler: Scheduler) -> Bell:
         """By which nodes that share a queue wake each other."""
         return Bell(for_reading(url), lambda: self._reactor.callFromThread(scheduler.wake))
 
-    def _scheduler(self, store: Store, writer: Writer, reader: Reader) -> Scheduler:
+    def _scheduler(self, store: Store, writer: Writer, reader: Reader, beats: Writer | None) -> Scheduler:
         courier: ICourier = self._delivery
         return Scheduler(
             run=writer.run,
@@ -169,12 +175,14 @@ class Outbound:
             random=SystemRandom(),
             log=self._log,
             allowed=lambda destination: self._allowed(destination),
+            beat=beats.run if beats is not None else None,
         )
 
     def start(self) -> None:
         """Begin to take mail, and to take it away."""
         assert self._running is not None  # prepared
-        self._running.writer.start()
+        for writer in self._running.writers:
+            writer.start()
         self._running.scheduler.start()
         if self._running.bell is not None:
             self._running.bell.start()
@@ -210,7 +218,8 @@ class Outbound:
             running.bell.stop()
         await running.scheduler.stop(seconds)
         await self._remote.close()
-        await self._in_pool("readers")(running.writer.stop)
+        for writer in running.writers:
+            await self._in_pool("readers")(writer.stop)
         running.readers.dispose()
         for pool in self._pools.values():  # whose threads may wait for a name server longer than we do
             Thread(target=pool.stop, name="stop", daemon=True).start()

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.logger import Logger
 
 from mailagent.config import Config
-from mailagent.config.outbound import RelaySettings, RouteSettings
-from mailagent.config.values import Count, Pattern, Rate
-from mailagent.outbound import allowances
+from mailagent.config.outbound import QueueSettings, RelaySettings, RouteSettings
+from mailagent.config.values import ConfiguredPath, Count, Pattern, Rate, Url
+from mailagent.outbound import Outbound, allowances
 from mailagent.queue.lanes import MOST, Allowance
+from tests.database.kinds import only_postgresql
 from tests.database.support import Database
 from tests.queue.site import Site, running
-from tests.queue.support import message
+from tests.queue.support import NOW, message
 from tests.relay.internet import ONE, Internet
 from tests.relay.names import TROUBLE
 
@@ -50,3 +56,48 @@ def test_what_a_destination_gets_is_as_the_configuration_says() -> None:
     assert allowed("slow.example") == Allowance(7, 60.0)
     assert allowed("fast.example") == Allowance(7, 0.6)
     assert allowances(Config())("any.example") == Allowance(MOST, 0.0)
+
+
+class Turns(Clock):
+    """A reactor whose turns are the test's, for threads that are real."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: SimpleQueue[tuple[Callable[..., object], tuple[object, ...]]] = SimpleQueue()
+
+    def callFromThread(self, function: Callable[..., object], *args: object) -> None:
+        self._calls.put((function, args))
+
+    def turn(self) -> None:
+        """Wait until a thread wants something, and do it."""
+        function, args = self._calls.get(timeout=30)
+        function(*args)
+        self.advance(0)
+
+
+@only_postgresql
+def test_a_heartbeat_does_not_wait_for_what_another_node_has_locked(database: Database, tmp_path: Path) -> None:
+    url = Url(database.url.render_as_string(hide_password=False))
+    config = Config(state=ConfiguredPath(str(tmp_path)), queue=QueueSettings(url=url))
+    turns = Turns()
+    nobody: Any = None
+    outbound = Outbound(config, nobody, nobody, lambda: "id", lambda: [], turns, lambda: NOW, Logger("test"))
+    database.execute("INSERT INTO destinations (name, held_until, reason) VALUES ('there.example', 0, '')")
+    outbound.prepare()
+    outbound.start()
+    with database.engine.begin() as other:
+        other.exec_driver_sql("SELECT * FROM destinations FOR UPDATE")
+        while database.rows("SELECT count(*) FROM nodes") == [0]:
+            turns.advance(0.01)
+        taken = outbound.take([message("m1", "bob@there.example")], b"")
+        turns.advance(0)
+        database.execute("UPDATE nodes SET heartbeat = 0")
+        while database.rows("SELECT heartbeat FROM nodes") == [0]:
+            turns.turn()
+            turns.advance(config.queue.lease / 4)
+        assert not taken.called
+    stopped = outbound.stop(0.0)
+    while not stopped.called:
+        turns.turn()
+        turns.advance(1.0)
+    assert taken.called

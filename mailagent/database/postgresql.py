@@ -19,8 +19,13 @@ from sqlalchemy import event
 
 #: Seconds until a server that does not answer a connection is given up; of each address it has.
 CONNECT = 10
-#: Seconds that a statement, and a wait for another's transaction, may take; and that an answer may be waited for.
+#: Seconds that a statement may take, and that an answer may be waited for.
 STATEMENT, ANSWER = 60, 75.0
+#: Seconds that a writer may do nothing in the middle of a transaction, and that others wait for its locks. A node that
+#: freezes keeps all others from the rows it has locked until the first is over; the second is longer, so that they are
+#: seldom undone for its sake, and both together are less than a lease (L{mailagent.queue.store_nodes.LEASE}), which the
+#: heartbeats, on a connection of their own, do not even depend on.
+IDLE, LOCK = 10, 15
 #: Milliseconds; less than C{deadlock_timeout}, which is a second.
 YIELD = 700
 #: C{read_only_sql_transaction}.
@@ -38,7 +43,7 @@ _PARAMETERS: dict[str, Any] = {
 #: A C{250} is a promise that the message is on the disk, whatever the server has for its other clients. A writer that
 #: hangs in the middle of a transaction must not keep its locks; a reader may take its time over what it finds.
 _OPTIONS = f"-c statement_timeout={STATEMENT}s"
-_WRITER = f"{_OPTIONS} -c synchronous_commit=on -c idle_in_transaction_session_timeout={STATEMENT}s"
+_WRITER = f"{_OPTIONS} -c synchronous_commit=on -c idle_in_transaction_session_timeout={IDLE}s -c lock_timeout={LOCK}s"
 
 
 class Bounded(psycopg.Connection[Any]):
@@ -86,8 +91,11 @@ def _leave_standby(context: sa.engine.ExceptionContext) -> None:
 
 
 def take_time(connection: sa.Connection) -> None:
-    """Let the statements of this transaction take as long as they do; the connection is not used again after it."""
-    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    """Let the statements of this transaction take as long as they do, and wait for locks as long; the connection is not
+    used again after it."""
+    for name in ("statement_timeout", "lock_timeout"):
+        connection.exec_driver_sql(f"SET LOCAL {name} = 0")
+    connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{STATEMENT}s'")
     driver = connection.connection.driver_connection
     assert isinstance(driver, Bounded)
     driver.patience = None

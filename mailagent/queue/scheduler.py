@@ -53,6 +53,8 @@ class Scheduler:
     """See the module. Everything happens in the reactor's thread, but for the database's jobs.
 
     @param run: L{mailagent.database.writer.Writer.run}.
+    @param beat: the same of a writer that has nothing else to do, so that no heartbeat waits for what other nodes have
+        locked; C{None} where there can be no other node.
     @param read: L{mailagent.database.reader.Reader.run}.
     @param content: how a message is read: L{mailagent.queue.queue.reading}, given reader and store.
     @param clock: gives the pauses.
@@ -78,6 +80,7 @@ class Scheduler:
         random: Random,
         log: Logger,
         allowed: Callable[[str], Allowance] = lambda destination: Allowance(),
+        beat: Run | None = None,
     ) -> None:
         self._store = store
         self._allowed = allowed
@@ -87,6 +90,7 @@ class Scheduler:
         self._seconds = seconds
         reading = Access(read, clock, "read", log, random)
         self._writing = Access(run, clock, "written", log, random)
+        self._beating = self._writing if beat is None else Access(beat, clock, "told that we live", log, random)
         self._lanes = Lanes()
         self._attempts = Attempts(
             store=store,
@@ -293,7 +297,7 @@ class Scheduler:
         """Say that we live. Where that comes too late, others may have taken up what we have in hand."""
         began, lease = self._clock.seconds(), self._settings().lease
         trying = set(self._attempts.trying)  # what is claimed meanwhile is not in the answer
-        still_ours = await self._writing.once(partial(self._store.beat, lease=lease))
+        still_ours = await self._beating.once(partial(self._store.beat, lease=lease))
         if began - self._heard_of > self._lease - lease / 4:
             self._steady_since = began
         self._heard_of, self._lease = began, lease

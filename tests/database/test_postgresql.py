@@ -12,8 +12,9 @@ import sqlalchemy as sa
 
 from mailagent.database import postgresql
 from mailagent.database.engine import database_url, for_reading, for_writing
-from mailagent.database.trouble import DatabaseLost, trouble
+from mailagent.database.trouble import Conflict, DatabaseLost, trouble
 from mailagent.interfaces import StorageFailed
+from mailagent.queue.store_nodes import LEASE
 from tests.database.kinds import only_postgresql
 from tests.database.support import Database
 from tests.postgres import Postgres, running
@@ -40,6 +41,23 @@ def test_a_statement_has_its_time(database: Database) -> None:
     with database.engine.begin() as connection:
         postgresql.take_time(connection)
         assert connection.exec_driver_sql("SHOW statement_timeout").scalar() == "0"
+        assert connection.exec_driver_sql("SHOW lock_timeout").scalar() == "0"
+
+
+def test_who_freezes_with_locks_is_over_before_others_seem_dead(database: Database) -> None:
+    assert setting(database.engine, "idle_in_transaction_session_timeout") == f"{postgresql.IDLE}s"
+    assert setting(database.engine, "lock_timeout") == f"{postgresql.LOCK}s"
+    assert postgresql.IDLE < postgresql.LOCK < postgresql.STATEMENT
+    assert postgresql.IDLE + postgresql.LOCK < LEASE - LEASE / 4  # the last heartbeat may be a quarter old
+
+
+def test_a_lock_that_is_not_given_is_a_conflict(database: Database) -> None:
+    hasty = for_writing(database.url.update_query_dict({"options": "-c lock_timeout=1ms"}))
+    with database.engine.begin() as other:
+        other.exec_driver_sql("LOCK TABLE staged")
+        with pytest.raises(Conflict), trouble(), hasty.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM staged")
+    hasty.dispose()
 
 
 def test_what_the_url_says_goes_before(database: Database) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import smtplib
 import threading
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
@@ -15,15 +16,19 @@ _PATIENCE = 3.0
 
 
 class Load:
-    """Hands in each of C{messages} once: who got no answer does not try again.
+    """Hands in each of C{messages}: at once again what is refused for a while; what gets no answer is not tried again.
 
     @param nodes: where, by turns.
     @ivar acknowledged: those for which there was a C{250}.
+    @ivar refused: how often each recipient's message was; where the database went in the middle of a commit, it may
+        be there all the same.
+    @ivar unanswered: how many got no answer.
     """
 
     def __init__(self, nodes: Sequence[tuple[str, int]], messages: Sequence[Message], sessions: int = 6) -> None:
         self.acknowledged: list[Message] = []
-        self.refused = self.unanswered = 0
+        self.refused: Counter[str] = Counter()
+        self.unanswered = 0
         self._messages, self._total = iter(messages), len(messages)
         self._handed, self._allowed = 0, 0
         self._ending = False
@@ -73,19 +78,30 @@ class Load:
                 smtplib.SMTP(address, port, "client.test", timeout=_PATIENCE) as client,
             ):
                 current, message = message, None
-                self._hand_in(client, current)
+                message = self._hand_in(client, current)
             message = message or self._next()
 
-    def _hand_in(self, client: smtplib.SMTP, message: Message) -> None:
+    def _hand_in(self, client: smtplib.SMTP, message: Message) -> Message | None:
+        """Returns it where it is to be handed in again."""
         try:
             client.sendmail(ANN, message.recipients, message.octets)
-        except (smtplib.SMTPResponseException, smtplib.SMTPRecipientsRefused):
+        except (smtplib.SMTPResponseException, smtplib.SMTPRecipientsRefused) as error:
+            if any(code >= 500 for code in _codes(error)):
+                raise  # it will be missed
             with self._changed:
-                self.refused += 1
+                self.refused.update(message.recipients)
+            return message
         except (OSError, smtplib.SMTPException):
             with self._changed:
                 self.unanswered += 1
             raise
-        else:
-            with self._changed:
-                self.acknowledged.append(message)
+        with self._changed:
+            self.acknowledged.append(message)
+        return None
+
+
+def _codes(error: smtplib.SMTPResponseException | smtplib.SMTPRecipientsRefused) -> list[int]:
+    """Of the replies that refused something."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return [code for code, _ in error.recipients.values()]
+    return [error.smtp_code]
