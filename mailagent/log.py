@@ -110,6 +110,11 @@ LOGIN_SUCCEEDED = Event("login_succeeded", "{peer} logged in as {name} by {mecha
 LOGIN_FAILED = Event("login_failed", "{peer} failed to log in as {name} by {mechanism}: {reply}")
 USERS_READ = Event("users_read", "users file {path} read: {users} users")
 DIRECTORY_READ = Event("directory_read", "directory read: {hosts} hosts, {users} users, {aliases} aliases")
+DIRECTORY_EMPTY = Event(
+    "directory_empty",
+    "no host is in the directory, so that mail for everybody has to wait; `mailagent host add` adds one",
+    LogLevel.warn,
+)
 DIRECTORY_TROUBLE = Event(
     "directory_trouble", "the directory's database cannot be read, {meanwhile}: {reason}", LogLevel.error
 )

@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 
 import attrs
 import click
+import sqlalchemy as sa
 
 from mailagent.cli.options import configuration
 from mailagent.cli.queue_access import Access
 from mailagent.config import Config
 from mailagent.config.values import DATABASE
+from mailagent.database.transaction import transact
 from mailagent.directory import verifiers
 from mailagent.directory.stored import Rows, UserRow, full_name
 from mailagent.directory.users_file import LoginExists, NoSuchLogin, address
@@ -50,10 +52,8 @@ class DirectoryInDatabase:
         """
         try:
             change = planned()
-            with self._access.writing() as engine, engine.begin() as connection:
-                changing.make(connection, self._access.config.hostname, change)
-                if not keep:
-                    raise _Undone
+            with self._access.writing() as engine, engine.connect() as connection:
+                transact(connection, lambda connection: self._make(connection, change, keep))
         except _Undone:
             return
         except LoginExists as error:
@@ -64,6 +64,11 @@ class DirectoryInDatabase:
             raise click.ClickException(f"no user {error.args[0]!r} in the database") from None
         except ValueError as error:
             raise click.ClickException(str(error)) from None
+
+    def _make(self, connection: sa.Connection, change: Change, keep: bool) -> None:
+        changing.make(connection, self._access.config.hostname, change)
+        if not keep:
+            raise _Undone
 
     def rows(self) -> Rows:
         """All that is there."""

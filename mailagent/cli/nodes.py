@@ -4,12 +4,15 @@ which has one."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import click
+import sqlalchemy as sa
 
 from mailagent.cli.options import config_option
 from mailagent.cli.queue_access import Access
 from mailagent.cli.queue_text import moment, plain, show_json, show_rows, span
+from mailagent.database.transaction import transact
 from mailagent.queue.store_nodes import Node, forget, listed
 
 _COLUMNS = ("name", "id", "version", "state", "leased", "started", "heartbeat")
@@ -60,13 +63,19 @@ def forget_node(context: click.Context, node: str, config: str | None, state_dir
     outer: tuple[str | None, str | None] = context.obj
     with (
         Access(config or outer[0], state_directory or outer[1]).writing() as engine,
-        engine.begin() as connection,
+        engine.connect() as connection,
     ):
-        chosen = _chosen(listed(connection), node)
-        freed = forget(connection, chosen.id)
-        if freed is None:
-            raise click.ClickException(f"{chosen.name} ({chosen.id[:_SHORT]}) is alive: stop it first")
+        chosen, freed = transact(connection, partial(_forget, named=node))
     click.echo(f"{chosen.name} ({chosen.id[:_SHORT]}): forgotten, recipients it had in hand: {freed}")
+
+
+def _forget(connection: sa.Connection, named: str) -> tuple[Node, int]:
+    """Who that is, and how many recipients it had in hand."""
+    chosen = _chosen(listed(connection), named)
+    freed = forget(connection, chosen.id)
+    if freed is None:
+        raise click.ClickException(f"{chosen.name} ({chosen.id[:_SHORT]}) is alive: stop it first")
+    return chosen, freed
 
 
 def _chosen(found: Sequence[Node], named: str) -> Node:

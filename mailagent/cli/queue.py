@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from random import SystemRandom
 from typing import Any
 
@@ -18,6 +19,7 @@ from mailagent.cli.queue_access import Access
 from mailagent.cli.queue_text import lines, moment, plain, show_json, show_rows, span
 from mailagent.config.units import duration
 from mailagent.database.bell import ring
+from mailagent.database.transaction import transact
 from mailagent.envelope.address import canonical_domain
 from mailagent.envelope.printable import printable
 from mailagent.queue import inspection
@@ -243,11 +245,13 @@ def _changes(access: Access, name: str, selection: Selection) -> Iterator[Change
     with access.reading() as connection:  # all the queue, perhaps: the server may write meanwhile
         numbers = inspection.numbers(connection, selection, time.time())
     with access.writing() as engine:
-        for start in range(0, len(numbers), BATCH):
-            with engine.begin() as connection:
-                changes = operator.change(connection, name, numbers[start : start + BATCH])
-            yield from changes
-        ring(engine)
+        try:
+            with engine.connect() as connection:
+                for start in range(0, len(numbers), BATCH):
+                    some = numbers[start : start + BATCH]
+                    yield from transact(connection, partial(operator.change, name=name, numbers=some))
+        finally:
+            ring(engine)  # also where it ends half way
 
 
 _changing("retry", "Try again now, also where the destination is left alone.")

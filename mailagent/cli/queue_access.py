@@ -53,8 +53,12 @@ class Access:
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """A connection that changes nothing."""
-        with self._opened(for_reading) as engine, engine.begin() as connection:
+        with self.looking() as engine, engine.begin() as connection:
             yield connection
+
+    def looking(self) -> AbstractContextManager[sa.Engine]:
+        """An engine, none of whose transactions changes anything."""
+        return self._opened(for_reading)
 
     def writing(self, prepare: Callable[[sa.Engine], None] = lambda engine: None) -> AbstractContextManager[sa.Engine]:
         """An engine, each of whose transactions writes; C{prepare} has it first."""

@@ -9,6 +9,7 @@ import click
 
 from mailagent.cli.options import config_option
 from mailagent.cli.queue_access import Access
+from mailagent.config.values import DATABASE
 from mailagent.database.engine import shown
 from mailagent.database.migration import migrate
 from mailagent.queue.moving import Move, MoveRefused
@@ -26,7 +27,7 @@ def move(target: str, source: str | None, config: str | None, state_directory: s
     """Take all that waits, and its history, to another database.
 
     Servers may be at work on either. What one has in hand is moved when that attempt has ended. A move that was cut off
-    is taken up where it was by the same command.
+    is taken up where it was by the same command. A directory in the database stays there.
     """
     there = Access(config, state_directory, url=target, new=True)
     here = Access(config, state_directory, url=source)
@@ -35,12 +36,14 @@ def move(target: str, source: str | None, config: str | None, state_directory: s
             raise click.UsageError("others can see arguments: have the password in ~/.pgpass, or a ?passfile=")
     if there.url == here.url:
         raise click.UsageError("the queue is there already: name another database, or what to move --from")
-    with here.writing() as one, there.writing(migrate) as other:
+    with here.writing() as one, here.looking() as reading, there.writing(migrate) as other:
         try:
-            moved = Move(one, other, shown(there.url), _wait).run()
+            moved = Move(one, reading, other, shown(there.url), _wait).run()
         except MoveRefused as error:
             raise click.ClickException(str(error)) from None
     click.echo(f"{moved.count} messages moved to {shown(there.url)}")
+    if here.config.directory.source == DATABASE and here.config.directory.url is None:
+        click.echo("the directory stays: before queue.url is changed, have directory.url say where", err=True)
     for id_ in moved.unfit:
         click.echo(f"{id_}: cannot be read, and stays where it was", err=True)
     if moved.unfit:

@@ -41,10 +41,15 @@ def trouble() -> Iterator[None]:
         raise (StorageFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageFailed)(str(error)) from error
 
 
+def is_conflict(error: DBAPIError) -> bool:
+    """Whether it is a L{Conflict}."""
+    return not error.connection_invalidated and getattr(error.orig, "sqlstate", None) in _CONFLICTS
+
+
 def _kind(error: DBAPIError) -> type[StorageFull | StorageFailed]:
     if error.connection_invalidated:
         return DatabaseLost
-    if getattr(error.orig, "sqlstate", None) in _CONFLICTS:
+    if is_conflict(error):
         return Conflict
     return StorageFull if _is_full(error.orig) else StorageFailed
 

@@ -27,6 +27,7 @@ import attrs
 import sqlalchemy as sa
 from twisted.internet.defer import Deferred
 
+from mailagent.database.transaction import TRIES
 from mailagent.database.trouble import Conflict, DatabaseLost, trouble
 from mailagent.interfaces import StorageFailed
 
@@ -35,8 +36,6 @@ _Thing = TypeVar("_Thing")
 
 #: Things done as one, at most: a statement has only so many parameters.
 TOGETHER = 100
-#: How often a transaction is tried that was undone by another's, or by the loss of its connection.
-_TRIES = 4
 
 
 @attrs.frozen
@@ -181,7 +180,7 @@ class Writer:
             self._entries.put(None)
         return entries
 
-    def _transact(self, entries: Sequence[_Entry], tries: int = _TRIES) -> None:
+    def _transact(self, entries: Sequence[_Entry], tries: int = TRIES) -> None:
         """Do the jobs of C{entries} in one transaction; if that fails, each in its own.
 
         @raise StorageFailed: no transaction can begin; nothing has been told to those whose job was not done.

@@ -293,12 +293,18 @@ class StoredDirectory:
 
 
 @implementer(IDirectory)
+@attrs.frozen
 class UnknownDirectory:
-    """The L{IDirectory} in force while nothing is known yet: it can tell of nobody whether mail is taken."""
+    """The L{IDirectory} in force while nothing is known: it can tell of nobody whether mail is taken.
+
+    @ivar why: nothing is.
+    """
+
+    _why: str = "the directory has not been read yet"
 
     def resolve(self, recipient: Address) -> tuple[Mailbox | Forward, ...]:
         """See L{IDirectory.resolve}."""
-        raise StorageFailed("the directory has not been read yet")
+        raise StorageFailed(self._why)
 
     def mailboxes(self) -> tuple[Mailbox, ...]:
         """See L{IDirectory.mailboxes}: none."""

@@ -62,7 +62,9 @@ class Attempts:
     @ivar seconds: the time, in seconds since the epoch.
     @ivar alive: whether no other node can have taken our leases.
     @ivar stopping: attempts are being cancelled, by us.
-    @ivar lost: the tokens of items in hand that others have taken up; attempts at these are being cancelled, too.
+    @ivar trying: the tokens of items that the courier has now. What came of the others is being written down, where
+        a lease that was lost is seen.
+    @ivar lost: of these, items that others have taken up; attempts at them are being cancelled, too.
     """
 
     _store: Store
@@ -78,6 +80,7 @@ class Attempts:
     _random: Random
     _log: Logger
     stopping: bool = attrs.field(default=False, init=False)
+    trying: set[str] = attrs.field(factory=set, init=False)
     lost: set[str] = attrs.field(factory=set, init=False)
 
     async def deliver(self, item: QueuedItem, settings: QueueSettings) -> None:
@@ -120,7 +123,7 @@ class Attempts:
         """What came of an attempt; C{None} where there is nothing to be settled."""
         id_ = item.message.id
         try:
-            attempted = await self._courier.deliver(self._order(item))
+            attempted = await self._tried(item)
             if len(attempted.outcomes) == len(item.recipients):
                 return attempted
             events.ERROR(self._log, what=f"{id_} courier", reason=f"{len(attempted.outcomes)} outcomes")
@@ -137,6 +140,13 @@ class Attempts:
                 raise
             self._log.failure("{id} courier", id=id_, event="error")
         return Attempted(tuple(Outcome(each.address, _OUR_TROUBLE) for each in item.recipients))
+
+    async def _tried(self, item: QueuedItem) -> Attempted:
+        self.trying.add(item.token)
+        try:
+            return await self._courier.deliver(self._order(item))
+        finally:
+            self.trying.discard(item.token)
 
     def _order(self, item: QueuedItem) -> Attempt:
         return Attempt(

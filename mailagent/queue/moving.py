@@ -10,19 +10,22 @@ worked on in one place at most. What a living node has in hand is left to it, an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import attrs
 import sqlalchemy as sa
 
+from mailagent.database.alone import Taken, alone
 from mailagent.database.schema import attempts, chunks, messages, recipients
+from mailagent.database.transaction import transact
 from mailagent.queue.items import UNFINISHED
 from mailagent.queue.store_destinations import recompute, restore
 from mailagent.queue.store_nodes import living
 
 #: A marked recipient's state is this, ahead of what it was.
 MOVING = "moving:"
-#: Messages of one transaction.
-BATCH = 50
+#: Messages of one transaction, and octets where it is more than one that is written: others wait for it.
+BATCH, OCTETS = 50, 1 << 20
 _MARKED = recipients.c.state.startswith(MOVING)
 #: What the target cannot take as it is: text that is none, or values of a wrong type in a damaged row.
 _UNFIT = (sa.exc.DataError, sa.exc.StatementError, UnicodeError, TypeError, ValueError)
@@ -44,11 +47,13 @@ class Moved:
 class Move:
     """From one database to another.
 
+    @ivar reading: the source for those who only look: so that its server can write while messages are on their way.
     @ivar name: the target's, which is written beside what is marked.
     @ivar wait: called with the number of messages that living nodes have in hand; returns to look again.
     """
 
     _source: sa.Engine
+    _reading: sa.Engine
     _target: sa.Engine
     _name: str
     _wait: Callable[[int], None]
@@ -56,8 +61,28 @@ class Move:
     def run(self) -> Moved:
         """Move all there is, but for what comes in meanwhile. Blocks.
 
-        @raise MoveRefused: a move to another target has not been finished, or one from the target.
+        @raise MoveRefused: a move to another target has not been finished, or one from the target; or one from or to
+            either database is at work.
         """
+        try:
+            with alone(self._source) as source, alone(self._target) as target:
+                return _Moving(source, self._reading, target, self._name, self._wait).run()
+        except Taken:
+            raise MoveRefused("another move from or to one of these databases is at work") from None
+
+
+@attrs.frozen
+class _Moving:
+    """A move that is the only one. What it writes, it writes on connections that show that it still is."""
+
+    _source: sa.Connection
+    _reading: sa.Engine
+    _target: sa.Connection
+    _name: str
+    _wait: Callable[[int], None]
+
+    def run(self) -> Moved:
+        """See L{Move.run}."""
         self._refuse()
         moved = Moved()
         ids: Iterator[Sequence[str]] = self._pages()
@@ -69,13 +94,13 @@ class Move:
             ids = iter([busy[start : start + BATCH] for start in range(0, len(busy), BATCH)])
 
     def _refuse(self) -> None:
-        with self._source.begin() as connection:
+        with self._reading.begin() as connection:
             others = sa.select(recipients.c.lease_node).where(_MARKED, recipients.c.lease_node != self._name)
             other = connection.scalar(others.limit(1))
         if other is not None:
             raise MoveRefused(f"what waits here is on its way to {other}: finish that first")
-        with self._target.begin() as connection:
-            onward = connection.scalar(sa.select(recipients.c.lease_node).where(_MARKED).limit(1))
+        with self._target.begin():
+            onward = self._target.scalar(sa.select(recipients.c.lease_node).where(_MARKED).limit(1))
         if onward is not None:
             raise MoveRefused(f"what waits there is on its way to {onward}: finish that first")
 
@@ -84,7 +109,7 @@ class Move:
         last = ""
         while True:
             page = sa.select(messages.c.id).where(messages.c.id > last).order_by(messages.c.id).limit(BATCH)
-            with self._source.begin() as connection:
+            with self._reading.begin() as connection:
                 ids = connection.scalars(page).all()
             if not ids:
                 return
@@ -93,29 +118,50 @@ class Move:
 
     def _some(self, ids: Sequence[str], moved: Moved) -> list[str]:
         """Move some messages; returns which of them a living node has in hand."""
-        with self._source.begin() as connection:
-            free = self._mark(connection, ids)
+        free = transact(self._source, partial(self._mark, ids=ids))
+        for some in self._portions(free):
+            self._take(some, moved)
+        return [id_ for id_ in ids if id_ not in free]
+
+    def _portions(self, ids: Sequence[str]) -> Iterator[Sequence[str]]:
+        """Messages that are moved together: no more than L{OCTETS}, or one."""
+        size = sa.func.coalesce(sa.cast(messages.c.size, sa.Integer), 0)
+        with self._reading.begin() as connection:
+            rows = connection.execute(sa.select(messages.c.id, size).where(messages.c.id.in_(ids))).all()
+        sizes = dict(map(tuple, rows))
+        some, octets = list[str](), 0
+        for id_ in ids:
+            octets += sizes.get(id_, 0)
+            if some and octets > OCTETS:
+                yield some
+                some, octets = [], sizes.get(id_, 0)
+            some.append(id_)
+        if some:
+            yield some
+
+    def _take(self, ids: Sequence[str], moved: Moved) -> None:
+        """Move messages that are marked."""
         try:
-            self._write(free)
+            self._write(ids)
         except _UNFIT as error:
             if isinstance(error, sa.exc.DBAPIError) and not isinstance(error, sa.exc.DataError | sa.exc.IntegrityError):
                 raise  # the database's trouble, not the message's
-            if len(free) > 1:
-                return [busy for id_ in ids for busy in self._some([id_], moved)]
-            with self._source.begin() as connection:
-                _unmark(connection, free)
-            moved.unfit += free
-            free = []
-        with self._source.begin() as connection:
-            _remove(connection, free)
-        moved.count += len(free)
-        return [id_ for id_ in ids if id_ not in free and id_ not in moved.unfit]
+            if len(ids) > 1:
+                for id_ in ids:
+                    self._take([id_], moved)
+                return
+            if not self._there(ids):
+                transact(self._source, partial(_unmark, ids=ids))
+                moved.unfit += ids
+                return
+        transact(self._source, partial(_remove, ids=ids))
+        moved.count += len(ids)
 
     def _mark(self, connection: sa.Connection, ids: Sequence[str]) -> list[str]:
         """Have nobody take these messages in hand any more; those that are in a living node's are left out."""
         columns = (recipients.c.message_id, recipients.c.lease_token, recipients.c.lease_node)
-        theirs = sa.select(*columns).where(recipients.c.message_id.in_(ids)).with_for_update()
-        rows, alive = connection.execute(theirs).all(), living(connection)
+        theirs = sa.select(*columns).where(recipients.c.message_id.in_(ids)).order_by(recipients.c.id)
+        rows, alive = connection.execute(theirs.with_for_update()).all(), living(connection)
         busy = {row.message_id for row in rows if row.lease_token is not None and row.lease_node in alive}
         free = [id_ for id_ in ids if id_ not in busy]
         waiting = sa.and_(recipients.c.message_id.in_(free), recipients.c.state.in_(UNFINISHED))
@@ -126,11 +172,18 @@ class Move:
 
     def _write(self, ids: Sequence[str]) -> None:
         """Write messages to the target, unless they are there."""
-        with self._source.begin() as source, self._target.begin() as target:
-            there = set(target.scalars(sa.select(messages.c.id).where(messages.c.id.in_(ids))))
+        there = self._there(ids)
+        transact(self._target, partial(self._copy, ids=[id_ for id_ in ids if id_ not in there]))
+
+    def _copy(self, target: sa.Connection, ids: Sequence[str]) -> None:
+        with self._reading.begin() as source:
             for id_ in ids:
-                if id_ not in there:
-                    _copy(source, target, id_)
+                _copy(source, target, id_)
+
+    def _there(self, ids: Sequence[str]) -> set[str]:
+        """Those of these messages that are at the target, and must not wait at the source as well."""
+        with self._target.begin():
+            return set(self._target.scalars(sa.select(messages.c.id).where(messages.c.id.in_(ids))))
 
 
 def _copy(source: sa.Connection, target: sa.Connection, id_: str) -> None:

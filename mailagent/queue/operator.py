@@ -83,8 +83,9 @@ class Operator:
     def change(self, connection: sa.Connection, name: str, numbers: Sequence[int]) -> list[Change]:
         """Do one of L{VERBS} to at most L{BATCH} recipients."""
         verb, now = VERBS[name], self._seconds()
-        found = sa.select(recipients).where(recipients.c.id.in_(numbers)).order_by(recipients.c.message_id)
+        found = sa.select(recipients).where(recipients.c.id.in_(numbers)).order_by(recipients.c.id)  # to be locked
         rows = list(connection.execute(found.with_for_update()).mappings())
+        rows.sort(key=lambda row: str(row["message_id"]))
         alive = living(connection)
         refusals = {row["id"]: refusal for row in rows if (refusal := _refusal(name, row, alive))}
         wanted = [row for row in rows if row["id"] not in refusals]

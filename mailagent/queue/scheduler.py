@@ -219,7 +219,8 @@ class Scheduler:
             crowded |= more
             for item in items:
                 self._take(item)
-            if not items and ready is not None and ready <= now:  # another node has it locked, or it was not ready
+            stuck = not items and not more  # what is ready: another node has it locked, or it was not ready
+            if stuck and ready is not None and ready <= now:
                 pause, self._again = self._again, min(2 * self._again, POLL)
                 return pause
             self._again = AGAIN
@@ -291,15 +292,16 @@ class Scheduler:
     async def _beat(self) -> None:
         """Say that we live. Where that comes too late, others may have taken up what we have in hand."""
         began, lease = self._clock.seconds(), self._settings().lease
+        trying = set(self._attempts.trying)  # what is claimed meanwhile is not in the answer
         still_ours = await self._writing.once(partial(self._store.beat, lease=lease))
         if began - self._heard_of > self._lease - lease / 4:
             self._steady_since = began
         self._heard_of, self._lease = began, lease
         if still_ours is not None:
-            self._drop(self._tokens.keys() - still_ours)
+            self._drop((trying & self._attempts.trying) - still_ours)
 
     def _drop(self, lost: Collection[str]) -> None:
-        """End all that is done with what others have taken up."""
+        """End the attempts at what others have taken up."""
         self._attempts.lost.update(lost)
         for token in lost:
             work = self._tokens.get(token)

@@ -17,6 +17,14 @@ LEASE = 60.0
 _FORGOTTEN = 86400.0
 #: A node keeps its own promise, whatever the others' is.
 ALIVE = nodes.c.heartbeat > database_now() - nodes.c.lease
+#: Recipients leased to a node that nobody knows: it was forgotten while the commit of a claim was under way. Those on
+#: their way to another database have no token.
+_NOBODYS = (
+    sa.select(recipients.c.id)
+    .where(recipients.c.lease_node.is_not(None), recipients.c.lease_token.is_not(None))
+    .where(recipients.c.lease_node.not_in(sa.select(nodes.c.id)))
+    .with_for_update(skip_locked=True)
+)
 
 
 def start(connection: sa.Connection, node: Mapping[str, object]) -> int:
@@ -50,12 +58,13 @@ def leave(connection: sa.Connection, node: str) -> None:
 
 
 def adopt(connection: sa.Connection, node: str) -> int:
-    """Free the leases of other nodes that are dead, and forget those that have been for long; returns how many
-    recipients that were."""
+    """Free the leases of other nodes that are dead, or that nobody knows, and forget those that have been dead for
+    long; returns how many recipients that were."""
     dead = sa.select(nodes.c.id, nodes.c.heartbeat < database_now() - _FORGOTTEN).where(nodes.c.id != node, ~ALIVE)
     dead = dead.with_for_update(skip_locked=True)  # another node may be at it, or this one lives again
     gone = dict(map(tuple, connection.execute(dead)))
-    return _remove(connection, gone, [id_ for id_, long in gone.items() if long]) if gone else 0
+    freed = _remove(connection, gone, [id_ for id_, long in gone.items() if long]) if gone else 0
+    return freed + _free(connection, recipients.c.id.in_(_NOBODYS))
 
 
 def _remove(connection: sa.Connection, gone: Collection[str], forgotten: Collection[str]) -> int:

@@ -3,6 +3,9 @@
 One cheap query tells whether anything has changed; if so all of it is read, put together and its new mailboxes are
 made, in a thread, and only then it takes the place of the old one, which is let go. While the database is away the last
 one serves on, and the log says so once. A row or a mailbox that cannot be used is said, and stops nothing else.
+
+Where no host is stored nothing is known: it may be the wrong database, or one that was made anew, and mail for
+everybody is put off instead of refused.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from mailagent.database.migration import migrate
 from mailagent.database.trouble import trouble
 from mailagent.directory.current import CurrentDirectory
 from mailagent.directory.logins import Logins
-from mailagent.directory.stored import Aside, Stored, StoredDirectory, names_by_table
+from mailagent.directory.stored import Aside, Stored, StoredDirectory, UnknownDirectory, names_by_table
 from mailagent.envelope.mailbox import Mailbox
 from mailagent.interfaces import MailboxUnwritable, StorageFailed
 from mailagent.stored_directory import rows
@@ -42,7 +45,7 @@ class _Found:
 
     stored: Stored
     config: Config
-    directory: StoredDirectory
+    directory: StoredDirectory | UnknownDirectory
     take_up_logins: Callable[[], None]
 
 
@@ -139,7 +142,8 @@ class Following:
         self._tell(stored, frozenset(taken.stored.aside) if taken else frozenset())
         directory = StoredDirectory.of(stored, config)
         self._new.make(directory.mailboxes(), {mailbox.path for mailbox in self._directory.mailboxes()})
-        return _Found(stored, config, directory, self.logins.make_ready(stored.logins))
+        in_force = directory if stored.names.hosts else UnknownDirectory("no host is in the directory")
+        return _Found(stored, config, in_force, self.logins.make_ready(stored.logins))
 
     def _tell(self, stored: Stored, before: frozenset[Aside]) -> None:
         fresh: Sequence[Aside] = [aside for aside in stored.aside if aside not in before]
@@ -171,6 +175,8 @@ class Following:
         users = sum(len(each.settings.users) for each in names)
         aliases = sum(len(each.settings.aliases) for each in names)
         events.DIRECTORY_READ(self._log, hosts=len(found.stored.names.hosts), users=users, aliases=aliases)
+        if not found.stored.names.hosts:
+            events.DIRECTORY_EMPTY(self._log)
 
     def _keep(self, failure: Failure) -> None:
         if not self._lost:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
+from mailagent.cli import queue as cli
 from mailagent.cli.main import main
 from mailagent.queue import inspection
+from mailagent.queue.operator import BATCH, Change, Operator
 from mailagent.queue.store import Store
+from tests.database.kinds import only_postgresql
 from tests.database.support import Database
 from tests.peers.server import DEADLINE, environment
 from tests.queue.support import deferred, message
@@ -29,13 +33,14 @@ BODY = b"Subject: x\n\nhi\n"
 class Site:
     """A state directory with a queue, and the command that is run there."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, database: Database | None = None) -> None:
         self.directory = directory
-        self.database = Database(directory)
+        self.database = database or Database(directory)
         self.store = Store("here", "mx.example.org")
         self.database.write(self.store.start)
         self.config = directory / "mailagent.toml"
-        self.config.write_text(CONFIG.format(state=directory))
+        url = f'queue.url = "{database.url.render_as_string(hide_password=False)}"\n' if database else ""
+        self.config.write_text(url + CONFIG.format(state=directory))
 
     def put(self, id_: str, *to: str, age: float = 0.0, body: bytes = BODY) -> None:
         self.database.write(self.store.insert, [message(id_, *to)], body, time.time() - age)
@@ -192,6 +197,28 @@ def test_many_are_changed_in_several_transactions(site: Site) -> None:
     site.put("m1", *(f"r{number}@a.example" for number in range(250)))
     assert len(site.run("hold", "--domain", "a.example").stdout.splitlines()) == 250
     assert {row["state"] for row in site.json("list")} == {"held"}
+
+
+@only_postgresql
+@pytest.mark.parametrize(("undone", "status"), [(1, 0), (99, 1)])
+def test_a_change_that_another_undid_is_made_again_and_the_nodes_hear_of_what_was_made(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch, undone: int, status: int
+) -> None:
+    site = Site(tmp_path, database)
+    site.put("m1", *(f"r{number}@a.example" for number in range(BATCH + 1)))
+    change, calls, rings = Operator.change, count(), list[bool]()
+
+    def changing(*arguments: Any, **more: Any) -> list[Change]:
+        changes = change(*arguments, **more)
+        if 0 < next(calls) <= undone:
+            arguments[1].exec_driver_sql("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40P01'; END $$")
+        return changes
+
+    monkeypatch.setattr(Operator, "change", changing)
+    monkeypatch.setattr(cli, "ring", lambda engine: rings.append(True))
+    done = site.run("hold", "m1")
+    assert (done.exit_code, len(done.stdout.splitlines())) == (status, BATCH + (status == 0))
+    assert rings == [True]
 
 
 def test_the_server_can_write_while_what_is_meant_is_looked_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

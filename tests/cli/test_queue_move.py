@@ -44,6 +44,15 @@ def test_a_new_file_is_made_for_it(site: Site) -> None:
     assert not (site.directory / "none.db").exists()
 
 
+def test_a_directory_that_stays_behind_is_told(site: Site) -> None:
+    site.config.write_text(f'state = "{site.directory}"\ndirectory.source = "database"\n')
+    assert "directory.url" in run(site, "--to", "sqlite:///new.db").stderr
+    site.config.write_text(
+        f'state = "{site.directory}"\ndirectory = {{ source = "database", url = "sqlite:///queue.db" }}\n'
+    )
+    assert run(site, "--from", "sqlite:///new.db", "--to", "sqlite:///newer.db").stderr == ""
+
+
 def test_it_is_not_moved_to_where_it_is(site: Site) -> None:
     done = run(site, "--to", "sqlite:///queue.db")
     assert done.exit_code == 2

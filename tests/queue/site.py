@@ -73,6 +73,7 @@ class Site:
 
     @ivar away: the database cannot be reached.
     @ivar unanswered: it does what it is told, and its answers are lost.
+    @ivar late: where a list, it does what it is told, and each answer comes when its Deferred there is fired.
     @ivar wrong: by how many seconds somebody has set the clock forward.
     @ivar open: attempts that were left open by L{left_open}, each with what ends it.
     """
@@ -87,6 +88,7 @@ class Site:
         self.allowance = Allowance()
         self.away = False
         self.unanswered = False
+        self.late: list[Deferred[None]] | None = None
         self.wrong = 0.0
         self.events: list[LogEvent] = []
         self.open: list[tuple[Attempt, Deferred[Attempted]]] = []
@@ -107,7 +109,12 @@ class Site:
         )
 
     def _run(self, job: Callable[[sa.Connection], _T]) -> Deferred[_T]:
-        return self._in_thread(self.database.writer.call, job)
+        done = self._in_thread(self.database.writer.call, job)
+        if self.late is None:
+            return done
+        answer: Deferred[None] = Deferred()
+        self.late.append(answer)
+        return answer.addCallback(lambda _: done)
 
     def _in_thread(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
         if self.away:

@@ -8,12 +8,14 @@ from itertools import count
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy import event
 
+from mailagent.database.engine import for_writing
 from mailagent.queue import moving
 from mailagent.queue.moving import Move, Moved, MoveRefused
 from mailagent.queue.store import Store
-from tests.database.kinds import MakeDatabase, only_sqlite
+from tests.database.kinds import MakeDatabase, only_postgresql, only_sqlite
 from tests.database.support import Database
 from tests.queue.support import NOW, STORED, all_as, deferred, message, names
 
@@ -44,7 +46,7 @@ class Site:
 
     def move(self, wait: Callable[[int], None] | None = None, back: bool = False) -> Moved:
         one, other = (self.there, self.here) if back else (self.here, self.there)
-        return Move(one.engine, other.engine, "there", wait or nobody).run()
+        return Move(one.engine, one.reading, other.engine, "there", wait or nobody).run()
 
     def fill(self) -> None:
         """Small, large, tried, ended in part, ended, held, and new."""
@@ -123,6 +125,48 @@ def test_what_a_dead_node_had_in_hand_is_moved(site: Site) -> None:
     assert len(site.there.write(site.theirs.claim, NOW, 1)) == 1
 
 
+def test_the_server_at_the_source_can_write_while_the_target_is_written(site: Site) -> None:
+    site.here.write(site.ours.insert, [message("m1", "a@x.example")], b"", NOW)
+    server = for_writing(site.here.url, busy=0.0)
+
+    def meanwhile() -> None:
+        if not site.here.rows("SELECT id FROM messages WHERE id = 'm0'"):
+            with server.begin() as connection:
+                site.ours.insert(connection, [message("m0", "a@x.example")], b"", NOW)
+
+    with ahead_of_each_message(site, meanwhile):
+        assert site.move() == Moved(1)
+    server.dispose()
+    assert site.here.rows("SELECT id FROM messages") == ["m0"]
+
+
+def test_what_another_transaction_undid_is_written_again(site: Site) -> None:
+    class Deadlock(Exception):
+        sqlstate = "40P01"
+
+    errors = [sa.exc.OperationalError("INSERT", {}, Deadlock())]
+
+    def undone() -> None:
+        if errors:
+            raise errors.pop()
+
+    site.here.write(site.ours.insert, [message("m1", "a@x.example")], b"", NOW)
+    with ahead_of_each_message(site, undone):
+        assert site.move() == Moved(1)
+    assert site.there.rows("SELECT message_id FROM recipients") == ["m1"]
+
+
+def test_no_more_octets_than_some_are_written_in_one_transaction(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        site.here.write(site.ours.insert, [message(f"m{number}", "a@x.example")], b"", NOW)
+    [octets] = set(site.here.rows("SELECT size FROM messages"))
+    monkeypatch.setattr(moving, "OCTETS", 2 * octets)
+    there: list[Any] = []
+    with ahead_of_each_message(site, lambda: there.extend(site.there.rows("SELECT count(*) FROM messages"))):
+        assert site.move() == Moved(5)
+    assert there == [0, 0, 2, 2, 4]
+
+
 @only_sqlite
 def test_a_message_that_the_other_database_cannot_take_stays(site: Site) -> None:
     site.here.write(site.ours.insert, [message(f"m{number}", "a@x.example") for number in range(3)], b"", NOW)
@@ -132,16 +176,69 @@ def test_a_message_that_the_other_database_cannot_take_stays(site: Site) -> None
     assert site.here.rows("SELECT ready FROM destinations") == [NOW]
 
 
+def test_no_other_move_from_or_to_either_database_begins_meanwhile(site: Site) -> None:
+    site.here.write(site.ours.insert, [message("m1", "a@x.example"), message("m2", "b@y.example")], b"", NOW)
+    [item] = site.here.write(site.ours.claim, NOW, 1, busy=["y.example"])
+
+    def wait(busy: int) -> None:
+        for back in (False, True):
+            with pytest.raises(MoveRefused, match="another move"):
+                site.move(back=back)
+        assert site.here.write(site.ours.settle, item, all_as(item, STORED), [], NOW, 0.0)
+
+    assert site.move(wait) == Moved(2)
+    assert site.move(back=True) == Moved(2)
+
+
+@only_postgresql
+def test_what_another_has_written_to_the_target_meanwhile_waits_in_one_place_only(site: Site) -> None:
+    site.here.write(site.ours.insert, [message("m1", "a@x.example")], b"", NOW)
+    other = for_writing(site.there.url)
+
+    written: list[str] = []
+
+    def meanwhile() -> None:
+        if not written:
+            written.append("m1")
+            with other.begin() as connection:
+                site.theirs.insert(connection, [message("m1", "a@x.example")], b"", NOW)
+
+    with ahead_of_each_message(site, meanwhile):
+        assert site.move() == Moved(1)
+    other.dispose()
+    assert site.here.rows("SELECT message_id FROM recipients") == []
+    assert site.there.rows("SELECT message_id FROM recipients") == ["m1"]
+
+
 def test_an_unfinished_move_is_finished_before_another_begins(site: Site, make_database: MakeDatabase) -> None:
     site.fill()
-    with pytest.raises(Killed), killed(site, 16):
+
+    def end() -> None:
+        raise Killed
+
+    with pytest.raises(Killed), ahead_of_each_message(site, end):
         site.move()
     with pytest.raises(MoveRefused, match="on its way to there"):
-        Move(site.here.engine, make_database().engine, "elsewhere", nobody).run()
+        Move(site.here.engine, site.here.reading, make_database().engine, "elsewhere", nobody).run()
     with pytest.raises(MoveRefused, match="on its way to there"):
         site.move(back=True)
     site.move()
     assert site.move(back=True) == Moved(5)
+
+
+@contextmanager
+def ahead_of_each_message(site: Site, happens: Callable[[], None]) -> Iterator[None]:
+    """Something happens while messages are written to the target, ahead of each."""
+
+    def step(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("INSERT INTO messages"):
+            happens()
+
+    event.listen(site.there.engine, "before_cursor_execute", step)
+    try:
+        yield
+    finally:
+        event.remove(site.there.engine, "before_cursor_execute", step)
 
 
 @contextmanager

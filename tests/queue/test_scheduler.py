@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from mailagent.config.values import Duration
 from mailagent.envelope.address import Address
@@ -517,6 +518,22 @@ def test_a_node_that_was_paused_goes_on_with_what_nobody_has_taken_up(site: Site
     assert not site.logged("lease_lost")
 
 
+def test_what_is_written_down_when_a_late_heartbeat_is_answered_is_not_lost(site: Site) -> None:
+    site.courier.otherwise = site.left_open
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    site.database.execute("UPDATE nodes SET heartbeat = heartbeat - 61 WHERE id = 'here'")
+    answers: list[Deferred[None]] = []
+    site.late = answers
+    site.close()
+    site.clock.advance(HEARTBEAT)
+    site.late = None
+    for answer in reversed(answers):  # what was settled is not leased any more when the heartbeat looks
+        answer.callback(None)
+    assert len(site.logged("recipient_delivered")) == 1
+    assert not site.logged("lease_lost")
+
+
 def test_a_node_that_was_paused_says_that_it_lives_before_it_takes_more(site: Site) -> None:
     site.clock.rightNow += LEASE  # as a process does that was stopped: nothing that was due has been done
     site.database.execute("UPDATE nodes SET heartbeat = 0")
@@ -555,6 +572,22 @@ def test_a_destination_that_others_fill_is_looked_at_once_a_second(site: Site, m
     site.scheduler.wake()
     site.after(9 * POLL, 0.25)
     assert claims == 10
+
+
+@only_postgresql
+def test_where_others_fill_both_ends_what_is_between_them_goes(database: Database) -> None:
+    with running(database, deliveries=1) as site:
+        site.allowance = Allowance(most=1)
+        other = Store("there")
+        database.write(other.start)
+        for number, place in enumerate(["first.example", "middle.example", "last.example"]):
+            both = [message(f"{place}{one}", f"bob@{place}") for one in range(2)]
+            database.write(other.insert, both, b"", site.clock.seconds() - 9 + number)
+        now = site.clock.seconds()
+        filled = database.write(other.claim, now, 2, busy=["middle.example"], window=1)
+        assert sorted(item.destination for item in filled) == ["first.example", "last.example"]
+        site.after(2 * POLL, POLL)
+        assert [attempt.destination for attempt in site.courier.attempts] == ["middle.example"] * 2
 
 
 def test_mail_goes_at_the_rate_of_its_destination(database: Database) -> None:

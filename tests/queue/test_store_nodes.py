@@ -127,6 +127,23 @@ def test_what_a_forgotten_node_had_in_hand_is_free(database: Database, store: St
     assert len(database.write(other.claim, NOW, 10)) == 1
 
 
+def test_what_a_node_that_nobody_knows_has_in_hand_is_freed(database: Database, store: Store) -> None:
+    item = lease_one(database, store)
+    database.execute("DELETE FROM nodes")  # as it was forgotten ahead of a commit of its own
+    other = Store("there")
+    database.write(other.start)
+    assert database.write(other.adopt) == 1
+    assert not database.read(store.still_leased, item)
+    assert len(database.write(other.claim, NOW, 10)) == 1
+
+
+def test_what_is_on_its_way_to_another_database_is_left_alone(database: Database, store: Store) -> None:
+    database.write(store.insert, [message("m1", "a@x.example")], b"", NOW)
+    database.execute("UPDATE recipients SET lease_node = 'moving'")
+    assert database.write(store.adopt) == 0
+    assert database.rows("SELECT lease_node FROM recipients") == ["moving"]
+
+
 def test_a_node_that_has_ended_need_not_be_waited_for(database: Database, store: Store) -> None:
     lease_one(database, store)
     database.write(store.leave)

@@ -100,6 +100,16 @@ def test_where_nothing_changes_nothing_is_replaced(bench: Bench) -> None:
     assert bench.directory.current is before
 
 
+def test_a_directory_without_hosts_puts_mail_off_until_there_is_one(bench: Bench) -> None:
+    bench.following.start()
+    with pytest.raises(StorageFailed, match="no host"):
+        bench.directory.resolve(ANN)
+    assert bench.events.named.count("directory_empty") == 1
+    bench.add_ann()
+    bench.clock.advance(EVERY)
+    assert bench.directory.resolve(ANN)
+
+
 def test_a_database_that_is_away_is_told_once_and_what_was_read_stays(bench: Bench) -> None:
     bench.add_ann()
     bench.following.prepare()
