@@ -69,7 +69,7 @@ def passwd(name: str, password_file: str | None, config: str | None, users: str 
     place = _place(config, users)
     place.change_password(name, _ANY, keep=False)
     place.change_password(name, _verifier(password_file))
-    click.echo(f"{name} has another password", err=True)
+    click.echo(f"{name} logs in by the new password from now on", err=True)
 
 
 @user.command("del")

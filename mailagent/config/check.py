@@ -59,7 +59,9 @@ def _somebody(config: Config, broken: Collection[KeyPath]) -> Iterator[Problem]:
     )
     if absent:
         if not config.hosts and not _touched(("hosts",), broken):
-            yield Problem((), "neither [whitelist] nor [hosts] is given: list at least one host and one user")
+            listing = "list at least one host and one user"
+            storing = f'have them in the database by directory.source = "{DATABASE}"'
+            yield Problem((), f"neither [whitelist] nor [hosts] is given: {listing}, or {storing}")
         return
     if not whitelist.hosts:
         yield Problem(("whitelist", "hosts"), "list at least one host")

@@ -35,6 +35,8 @@ def trouble() -> Iterator[None]:
         raise _kind(error)(f"database: {_text(error.orig)}") from error
     except SQLAlchemyError as error:
         raise StorageFailed(f"database: {type(error).__name__}") from error
+    except BrokenPipeError:
+        raise  # nobody reads any more what a command prints
     except OSError as error:
         raise (StorageFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageFailed)(str(error)) from error
 

@@ -78,9 +78,10 @@ def remove_host(name: str) -> Change:
     host = _host(name)
 
     def change(connection: sa.Connection) -> None:
-        for table, what in ((schema.users, "users"), (schema.aliases, "aliases")):
+        for table, one, many in ((schema.users, "user", "users"), (schema.aliases, "alias", "targets of aliases")):
             if count := _count(connection, table, table.c.host == host):
-                raise Refused(f"{host} has {what}, remove them first: {count}")
+                what = f"1 {one}, remove it first" if count == 1 else f"{count} {many}, remove them first"
+                raise Refused(f"{host} has {what}")
         if not _delete(connection, schema.hosts, schema.hosts.c.name == host):
             raise Refused(f"no host {host!r} in the database")
 

@@ -46,6 +46,18 @@ def test_what_is_added_is_listed_and_what_is_removed_is_not(config: Path) -> Non
     assert run(config, "alias list --json").stdout == run(config, "user list --json").stdout == "[]\n"
 
 
+def test_a_first_password_is_not_called_another_one(config: Path) -> None:
+    done(config, "user add bob --no-login")
+    assert run(config, "user passwd bob", "secret\n").stderr == "bob logs in by the new password from now on\n"
+
+
+def test_a_host_that_cannot_be_removed_tells_how_many_names_it_has(config: Path) -> None:
+    done(config, "host add example.org", "user add ann@example.org", "user add bob@example.org")
+    assert "example.org has 2 users, remove them first" in run(config, "host remove example.org").stderr
+    done(config, "alias add sales@example.org ann", "user add carl", "user remove bob@example.org")
+    assert "example.org has 1 user, remove it first" in run(config, "host remove example.org").stderr
+
+
 @pytest.mark.parametrize(
     "words",
     ["user add ann@example.org", "user passwd bob", "user del bob", "host remove example.org", "alias add a ann"],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from itertools import count
@@ -21,6 +23,7 @@ from mailagent.queue.operator import BATCH, Change, Operator
 from mailagent.queue.store import Store
 from tests.database.kinds import only_postgresql
 from tests.database.support import Database
+from tests.peers.server import DEADLINE, environment
 from tests.queue.support import deferred, message
 
 CONFIG = 'hostname = "mx.example.org"\nstate = "{state}"\n[whitelist]\nhosts = ["example.org"]\nusers = ["ann"]\n'
@@ -285,3 +288,15 @@ def test_another_state_directory_has_another_queue(site: Site, tmp_path: Path) -
     site.config.write_text(CONFIG.format(state=tmp_path / "elsewhere"))
     assert site.run("list").exit_code == 1
     assert site.run("list", "--state-directory", str(tmp_path)).stdout.startswith("m1\t")
+
+
+def test_who_reads_no_more_of_a_list_is_told_nothing(site: Site) -> None:
+    site.put("m1", "a@a.example")
+    nobody, there = os.pipe()
+    os.close(nobody)
+    command = [sys.executable, "-m", "mailagent", "queue", "list", "--json", "--config", str(site.config)]
+    with os.fdopen(there, "wb") as output:
+        done = subprocess.run(
+            command, stdout=output, stderr=subprocess.PIPE, env=environment(), timeout=DEADLINE, check=False
+        )
+    assert done.stderr == b""

@@ -10,7 +10,8 @@ from tests.config.test_structure import WHITELIST, config, problems
 
 def test_a_file_without_whitelist_and_hosts_says_so() -> None:
     assert problems("[limits]\nerrors = 3") == {
-        "": "neither [whitelist] nor [hosts] is given: list at least one host and one user"
+        "": "neither [whitelist] nor [hosts] is given: list at least one host and one user, or have them "
+        'in the database by directory.source = "database"'
     }
 
 

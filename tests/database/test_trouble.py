@@ -33,6 +33,11 @@ def test_the_disks_errors_are_told(number: int, kind: type[Exception]) -> None:
         raise OSError(number, "disk")
 
 
+def test_that_nobody_reads_what_is_printed_is_no_trouble_of_the_database() -> None:
+    with pytest.raises(BrokenPipeError), trouble():
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
 def test_postgresqls_full_disk_is_full() -> None:
     class Full(Exception):
         sqlstate = "53100"
