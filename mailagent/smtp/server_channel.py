@@ -28,7 +28,7 @@ from mailagent.smtp.connection import READ_AHEAD, Connection
 from mailagent.smtp.incoming import IncomingMessage
 
 #: Commands of one session that are carried out while all others wait. One that pipelines a long group has fewer.
-_MOST_STEPS = 100
+_MOST_STEPS = 25
 
 __all__ = ["READ_AHEAD", "ServerChannel"]
 
