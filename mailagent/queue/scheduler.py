@@ -1,4 +1,4 @@
-"""The queue's daily work: what is due is tried, what has waited too long is ended or told of, leases are looked after.
+"""The queue's daily work: what is due is tried, and what is done again and again is done.
 
 The scheduler looks for work when something was enqueued, when something is due, when there is room again, and every
 L{POLL} seconds, so that what others do to the database is seen. While the database is away it waits; nothing ends it
@@ -8,10 +8,9 @@ but L{Scheduler.stop}.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from math import inf
 from random import Random
 from typing import Any
 
@@ -29,9 +28,11 @@ from mailagent.queue.access import FIRST_PAUSE, LONGEST_PAUSE, Access, Run
 from mailagent.queue.attempts import Attempts
 from mailagent.queue.items import QueuedItem
 from mailagent.queue.lanes import FIRST, Allowance, Lanes
+from mailagent.queue.liveness import Liveness
 from mailagent.queue.reporter import Content, Reporter
-from mailagent.queue.retry import JITTER, jittered
+from mailagent.queue.retry import jittered
 from mailagent.queue.store import Store
+from mailagent.queue.sweep import FIRST_SWEEP, SWEEP, Sweep
 
 #: Seconds between looks, at most.
 POLL = 1.0
@@ -39,14 +40,8 @@ POLL = 1.0
 AGAIN = 0.1
 #: Seconds between looks for leases of ours that nobody has in hand.
 STRAY = 30.0
-#: Seconds between looks for what has waited too long, or is not needed any more; and how much is taken up at once.
-SWEEP, SOME = 60.0, 100
-#: Seconds until the first such look: what has waited while we were away is tried before it is given up.
-FIRST_SWEEP = 15.0
 #: Messages claimed in one transaction, at most: mail that comes in waits for it.
 CLAIMED = 50
-#: Seconds for which a destination may be held. What is due much later was written while the clock was wrong.
-LONGEST_HOLD = 3600.0
 
 
 class Scheduler:
@@ -88,9 +83,18 @@ class Scheduler:
         self._settings = settings
         self._log = log
         self._seconds = seconds
+        self._random = random
+        self._shares = beat is not None  # the database with other nodes
         reading = Access(read, clock, "read", log, random)
         self._writing = Access(run, clock, "written", log, random)
-        self._beating = self._writing if beat is None else Access(beat, clock, "told that we live", log, random)
+        self._liveness = Liveness(
+            store=store,
+            writing=self._writing,
+            beating=self._writing if beat is None else Access(beat, clock, "told that we live", log, random),
+            clock=clock,
+            lease=lambda: settings().lease,
+            log=log,
+        )
         self._lanes = Lanes()
         self._attempts = Attempts(
             store=store,
@@ -102,17 +106,13 @@ class Scheduler:
             lanes=self._lanes,
             reporter=Reporter(content, hostname, self._seconds, random),
             seconds=self._seconds,
-            alive=self._alive,
+            alive=self._liveness.is_sure,
             random=random,
             log=log,
         )
-        self._random = random
-        self._lease = 0.0  # for how long we may be silent: what we have told the others
-        self._heard_of = -inf  # when we last said that we live, by the clock
-        self._steady_since = -inf  # since when we could always say so in time
+        self._sweep = Sweep(store, self._writing, seconds, settings, self._end_all, lambda: self._stopping)
         self._again = AGAIN
         self._tokens: dict[str, Deferred[None] | None] = {}  # of the items in hand, and what is done with them
-        self._stray: set[str] = set()  # of leases of ours that nobody had in hand at the last look
         self._in_hand: set[Deferred[None]] = set()
         self._busy: set[Deferred[None]] = set()  # with this, and with the rest of our own work
         self._chores: list[LoopingCall] = []
@@ -160,7 +160,7 @@ class Scheduler:
             last.cancel()
         if self._chores:
             with suppress(StorageFailed, StorageFull):  # the log has it
-                await self._writing.once(self._store.leave)
+                await self._liveness.leave()
 
     def _cancel(self) -> None:
         """Give back what is being tried. A claim under way is let through, as its items would be lost to us."""
@@ -185,15 +185,20 @@ class Scheduler:
 
     async def _begin_work(self) -> None:
         """Take back what was ours when we ended, and begin with what is done again and again."""
-        await self._writing.once(partial(self._store.start, lease=self._settings().lease))
-        if not self._stopping:
-            chores: tuple[tuple[Callable[[], Coroutine[Any, Any, None]], Callable[[], float], float], ...] = (
-                (self._beat, lambda: self._settings().lease / 4, 0.0),
-                (self._adopt, lambda: self._settings().lease / 2, self._settings().lease / 2),
-                (self._free_stray, lambda: STRAY, STRAY),
-                (self._sweep, lambda: SWEEP, FIRST_SWEEP),
-            )
-            self._chores += [self._chore(work, seconds, first) for work, seconds, first in chores]
+        await self._liveness.start()
+        if self._stopping:
+            return
+        self._chores += [
+            self._chore(self._beat, self._part_of_lease(4), now=True),
+            self._chore(self._adopt, self._part_of_lease(2)),
+            self._chore(self._free_stray, lambda: STRAY),
+            self._chore(self._sweep.sweep, lambda: SWEEP, FIRST_SWEEP),
+        ]
+        if self._shares:
+            self._chores.append(self._chore(self._liveness.end_hung, self._part_of_lease(4)))
+
+    def _part_of_lease(self, parts: int) -> Callable[[], float]:
+        return lambda: self._settings().lease / parts
 
     async def _rest(self, seconds: float) -> None:
         """Wait for so long, or to be woken."""
@@ -212,7 +217,7 @@ class Scheduler:
         """Take up what is due and there is room for; returns for how many seconds there is nothing more to do."""
         if not self._chores:
             await self._begin_work()
-        if not self._alive():  # others may think us dead: what we took then could be taken from us at once
+        if not self._liveness.is_sure():  # others may think us dead: what we took then could be taken from us at once
             await self._beat()
         crowded: set[str] = set()  # by the other nodes
         while not self._stopping and (room := self._settings().deliveries - len(self._in_hand)) > 0:
@@ -279,9 +284,13 @@ class Scheduler:
         return done.addBoth(end)
 
     def _chore(
-        self, work: Callable[[], Coroutine[Any, Any, None]], seconds: Callable[[], float], first: float
+        self,
+        work: Callable[[], Coroutine[Any, Any, None]],
+        seconds: Callable[[], float],
+        first: float | None = None,
+        now: bool = False,
     ) -> LoopingCall:
-        """Have work done again and again, the first time after C{first} seconds."""
+        """Have work done again and again, after C{first} seconds or as many as later on, or at once as well."""
 
         async def once() -> None:
             chore.interval = seconds()
@@ -290,17 +299,13 @@ class Scheduler:
 
         chore = LoopingCall(lambda: self._track(once(), self._busy))
         chore.clock = self._clock
-        chore.start(first, now=not first)
+        chore.start(seconds() if first is None else first, now)
         return chore
 
     async def _beat(self) -> None:
         """Say that we live. Where that comes too late, others may have taken up what we have in hand."""
-        began, lease = self._clock.seconds(), self._settings().lease
         trying = set(self._attempts.trying)  # what is claimed meanwhile is not in the answer
-        still_ours = await self._beating.once(partial(self._store.beat, lease=lease))
-        if began - self._heard_of > self._lease - lease / 4:
-            self._steady_since = began
-        self._heard_of, self._lease = began, lease
+        still_ours = await self._liveness.beat()
         if still_ours is not None:
             self._drop((trying & self._attempts.trying) - still_ours)
 
@@ -312,56 +317,18 @@ class Scheduler:
             if work is not None:
                 work.cancel()
 
-    def _alive(self) -> bool:
-        """Whether no other node can have taken us for dead, nor soon will."""
-        return self._clock.seconds() - self._heard_of < self._lease / 2
-
     async def _adopt(self) -> None:
-        """Take over what dead nodes had in hand: not those that could not say that they live, as little as we could."""
-        if not self._alive() or self._clock.seconds() - self._steady_since < self._settings().lease / 2:
-            return
-        if await self._writing.once(self._store.adopt):
+        if await self._liveness.adopt():
             self.wake()
 
     async def _free_stray(self) -> None:
-        """Free what is leased to us and in nobody's hand, at two looks: the commit of its claim was not answered, or it
-        could not be given back. An outcome that came after all would not be written."""
-        stray = await self._writing.once(self._store.leases) - self._tokens.keys()
-        lasting, self._stray = stray & self._stray, stray
-        if lasting:
-            await self._writing.once(partial(self._store.free, tokens=lasting))
+        if await self._liveness.free_stray(self._tokens.keys()):
             self.wake()
 
-    def _recall(self, connection: sa.Connection) -> None:
-        now = self._seconds()
-        longest = max(self._settings().retry_most * (1 + JITTER), LONGEST_HOLD)
-        self._store.recall(connection, now, longest + SWEEP)
-
-    async def _sweep(self) -> None:
-        """End or tell of what has waited too long, then remove what is not needed any more."""
-        await self._writing.once(Last(self._recall))
-        before: set[int] = set()
-        while not self._stopping:
-            settings = self._settings()
-            overdue = partial(
-                self._store.overdue,
-                now=self._seconds(),
-                give_up=settings.give_up,
-                delay_notice=settings.delay_notice,
-                limit=SOME,
-            )
-            items = await self._writing.once(overdue)
-            if not items:
-                break
-            await DeferredList([_shadow(self._begin(item, self._attempts.end(item, settings))) for item in items])
-            numbers = {recipient.id for item in items for recipient in item.recipients}
-            if numbers <= before:  # a defect keeps them from ending: not again at once
-                break
-            before = numbers
-        sweep = partial(self._store.sweep, now=self._seconds(), keep=self._settings().keep, limit=SOME)
-        removed = SOME
-        while removed and not self._stopping:
-            removed = await self._writing.once(Last(sweep))
+    async def _end_all(self, items: Sequence[QueuedItem]) -> None:
+        """Give up, or tell of, what has waited too long."""
+        settings = self._settings()
+        await DeferredList([_shadow(self._begin(item, self._attempts.end(item, settings))) for item in items])
 
 
 def _shadow(done: Deferred[None]) -> Deferred[None]:
