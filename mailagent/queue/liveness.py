@@ -78,7 +78,7 @@ class Liveness:
         for address in await self._beating.once(self._store.end_hung):
             TRANSACTION_ENDED(self._log, address=address)
 
-    async def free_stray(self, in_hand: Collection[str]) -> int:
+    async def free_stray(self, in_hand: Collection[object]) -> int:
         """Free what is leased to this node and not C{in_hand}, at two looks: the commit of its claim was not answered,
         or it could not be given back; returns how many recipients that were. An outcome that came after all would not
         be written.

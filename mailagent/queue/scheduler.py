@@ -15,17 +15,16 @@ from random import Random
 from typing import Any
 
 import sqlalchemy as sa
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from mailagent.config.outbound import QueueSettings
 from mailagent.database.writer import Last
 from mailagent.interfaces import ICourier, StorageFailed, StorageFull
 from mailagent.queue.access import FIRST_PAUSE, LONGEST_PAUSE, Access, Run
 from mailagent.queue.attempts import Attempts
+from mailagent.queue.chores import Chores
 from mailagent.queue.items import QueuedItem
 from mailagent.queue.lanes import FIRST, Allowance, Lanes
 from mailagent.queue.liveness import Liveness
@@ -33,6 +32,7 @@ from mailagent.queue.reporter import Content, Reporter
 from mailagent.queue.retry import jittered
 from mailagent.queue.store import Store
 from mailagent.queue.sweep import FIRST_SWEEP, SWEEP, Sweep
+from mailagent.queue.under_way import UnderWay, ended
 
 #: Seconds between looks, at most.
 POLL = 1.0
@@ -112,10 +112,9 @@ class Scheduler:
         )
         self._sweep = Sweep(store, self._writing, seconds, settings, self._end_all, lambda: self._stopping)
         self._again = AGAIN
-        self._tokens: dict[str, Deferred[None] | None] = {}  # of the items in hand, and what is done with them
-        self._in_hand: set[Deferred[None]] = set()
-        self._busy: set[Deferred[None]] = set()  # with this, and with the rest of our own work
-        self._chores: list[LoopingCall] = []
+        self._in_hand = UnderWay(log)  # items, by their tokens
+        self._busy = UnderWay(log)  # with this, and with the rest of our own work
+        self._chores = Chores(clock, self._busy)
         self._pause: Deferred[None] | None = None
         self._woken = False
         self._waking = False
@@ -123,7 +122,7 @@ class Scheduler:
 
     def start(self) -> None:
         """Begin, as soon as the database lets us."""
-        self._track(self._work_on(), self._busy)
+        self._busy.begin(self._work_on())
 
     def wake(self) -> None:
         """There is something new in the queue, or room for more."""
@@ -149,13 +148,12 @@ class Scheduler:
 
     async def _stop(self, seconds: float) -> None:
         self._stopping = True
-        for chore in self._chores:
-            if chore.running:
-                chore.stop()
+        self._chores.stop()
         self.wake()
         last = self._clock.callLater(seconds, self._cancel)
-        while busy := self._in_hand | self._busy:
-            await DeferredList([_shadow(each) for each in busy])
+        while self._in_hand or self._busy:
+            await self._in_hand.rest()
+            await self._busy.rest()
         if last.active():
             last.cancel()
         if self._chores:
@@ -165,8 +163,7 @@ class Scheduler:
     def _cancel(self) -> None:
         """Give back what is being tried. A claim under way is let through, as its items would be lost to us."""
         self._attempts.stopping = True
-        for each in tuple(self._in_hand):
-            each.cancel()
+        self._in_hand.cancel(self._in_hand.keys)
 
     async def _work_on(self) -> None:
         """All there is to do, until we stop."""
@@ -188,14 +185,12 @@ class Scheduler:
         await self._liveness.start()
         if self._stopping:
             return
-        self._chores += [
-            self._chore(self._beat, self._part_of_lease(4), now=True),
-            self._chore(self._adopt, self._part_of_lease(2)),
-            self._chore(self._free_stray, lambda: STRAY),
-            self._chore(self._sweep.sweep, lambda: SWEEP, FIRST_SWEEP),
-        ]
+        self._chores.add(self._beat, self._part_of_lease(4), now=True)
+        self._chores.add(self._adopt, self._part_of_lease(2))
         if self._shares:
-            self._chores.append(self._chore(self._liveness.end_hung, self._part_of_lease(4)))
+            self._chores.add(self._liveness.end_hung, self._part_of_lease(4))
+        self._chores.add(self._free_stray, lambda: STRAY)
+        self._chores.add(self._sweep.sweep, lambda: SWEEP, FIRST_SWEEP)
 
     def _part_of_lease(self, parts: int) -> Callable[[], float]:
         return lambda: self._settings().lease / parts
@@ -257,50 +252,10 @@ class Scheduler:
         self._begin(item, self._attempts.deliver(item, settings), lambda: self._lanes.leave(item.destination))
 
     def _begin(
-        self, item: QueuedItem, work: Coroutine[Any, Any, None], ended: Callable[[], None] = lambda: None
+        self, item: QueuedItem, work: Coroutine[Any, Any, None], at_end: Callable[[], None] = lambda: None
     ) -> Deferred[None]:
         """Have an item in hand until the work with it has ended."""
-        token = item.token
-        self._tokens[token] = None
-        done = self._track(work, self._in_hand, lambda: self._tokens.pop(token, None), ended, self._wake_soon)
-        if token in self._tokens:
-            self._tokens[token] = done
-        return done
-
-    def _track(
-        self, work: Coroutine[Any, Any, None], among: set[Deferred[None]], *ended: Callable[[], object]
-    ) -> Deferred[None]:
-        """Have work done, which is C{among} others until it ends, however it does."""
-        done = Deferred.fromCoroutine(work)
-        among.add(done)
-
-        def end(result: Failure | None) -> None:
-            among.discard(done)
-            if isinstance(result, Failure) and not result.check(CancelledError):
-                self._log.failure("the queue's scheduler", result, event="error")
-            for each in ended:
-                each()
-
-        return done.addBoth(end)
-
-    def _chore(
-        self,
-        work: Callable[[], Coroutine[Any, Any, None]],
-        seconds: Callable[[], float],
-        first: float | None = None,
-        now: bool = False,
-    ) -> LoopingCall:
-        """Have work done again and again, after C{first} seconds or as many as later on, or at once as well."""
-
-        async def once() -> None:
-            chore.interval = seconds()
-            with suppress(StorageFailed, StorageFull):  # the log has it
-                await work()
-
-        chore = LoopingCall(lambda: self._track(once(), self._busy))
-        chore.clock = self._clock
-        chore.start(seconds() if first is None else first, now)
-        return chore
+        return self._in_hand.begin(work, item.token, at_end, self._wake_soon)
 
     async def _beat(self) -> None:
         """Say that we live. Where that comes too late, others may have taken up what we have in hand."""
@@ -312,32 +267,17 @@ class Scheduler:
     def _drop(self, lost: Collection[str]) -> None:
         """End the attempts at what others have taken up."""
         self._attempts.lost.update(lost)
-        for token in lost:
-            work = self._tokens.get(token)
-            if work is not None:
-                work.cancel()
+        self._in_hand.cancel(lost)
 
     async def _adopt(self) -> None:
         if await self._liveness.adopt():
             self.wake()
 
     async def _free_stray(self) -> None:
-        if await self._liveness.free_stray(self._tokens.keys()):
+        if await self._liveness.free_stray(self._in_hand.keys):
             self.wake()
 
     async def _end_all(self, items: Sequence[QueuedItem]) -> None:
         """Give up, or tell of, what has waited too long."""
         settings = self._settings()
-        await DeferredList([_shadow(self._begin(item, self._attempts.end(item, settings))) for item in items])
-
-
-def _shadow(done: Deferred[None]) -> Deferred[None]:
-    """Fires when C{done} does, and leaves it as it is."""
-    shadow: Deferred[None] = Deferred()
-
-    def follow(result: object) -> object:
-        shadow.callback(None)
-        return result
-
-    done.addBoth(follow)
-    return shadow
+        await ended(self._begin(item, self._attempts.end(item, settings)) for item in items)
