@@ -153,6 +153,19 @@ def test_a_node_that_ends_says_so(database: Database) -> None:
     assert database.rows("SELECT lease FROM nodes") == [0.0]
 
 
+def test_a_node_that_waits_for_its_attempts_to_end_says_that_it_lives(site: Site) -> None:
+    site.courier.otherwise = site.left_open
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    stopped = site.scheduler.stop(10 * LEASE)
+    site.database.execute("UPDATE nodes SET heartbeat = 0")
+    site.after(4 * LEASE, HEARTBEAT)
+    assert site.database.write(Store("there").adopt) == 0
+    site.close()
+    assert (stopped.called, site.states()) == (True, ["delivered"])
+    assert site.database.rows("SELECT lease FROM nodes") == [0.0]
+
+
 def test_how_long_a_node_may_be_silent_is_what_the_settings_say_now(site: Site) -> None:
     site.settings = type(site.settings)(lease=Duration(20.0))
     site.after(HEARTBEAT)
