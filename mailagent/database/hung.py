@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+#: Seconds between looks for them, whatever a lease is: half of what one that is idle may take
+#: (L{mailagent.database.postgresql.IDLE}), so that none lasts for much longer than others wait for its locks.
+LOOK = 5.0
 #: Ours, silent for as long as our own connection may be. One that has locked nothing has no C{backend_xid}.
 _END = sa.text(
     """

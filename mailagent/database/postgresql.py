@@ -22,9 +22,10 @@ CONNECT = 10
 #: Seconds that a statement may take, and that an answer may be waited for.
 STATEMENT, ANSWER = 60, 75.0
 #: Seconds that a writer may do nothing in the middle of a transaction, and that others wait for its locks. A node that
-#: freezes keeps all others from the rows it has locked until the first is over; the second is longer, so that they are
-#: seldom undone for its sake, and both together are less than a lease (L{mailagent.queue.store_nodes.LEASE}), which the
-#: heartbeats, on a connection of their own, do not even depend on.
+#: freezes keeps all others from the rows it has locked until the first is over, and half as long again where the others
+#: have to end it (L{mailagent.database.hung}); the second is as long as that, so that they are seldom undone for its
+#: sake. Both together are less than a lease (L{mailagent.queue.store_nodes.LEASE}), which the heartbeats, on a
+#: connection of their own, do not even depend on.
 IDLE, LOCK = 10, 15
 #: Milliseconds; less than C{deadlock_timeout}, which is a second.
 YIELD = 700

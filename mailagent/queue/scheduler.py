@@ -20,6 +20,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from mailagent.config.outbound import QueueSettings
+from mailagent.database.hung import LOOK
 from mailagent.database.writer import Last
 from mailagent.interfaces import ICourier, StorageFailed, StorageFull
 from mailagent.queue.access import FIRST_PAUSE, LONGEST_PAUSE, Access, Run
@@ -190,7 +191,7 @@ class Scheduler:
         self._heart.add(self._beat, self._part_of_lease(4), now=True)
         self._chores.add(self._adopt, self._part_of_lease(2))
         if self._shares:
-            self._chores.add(self._liveness.end_hung, self._part_of_lease(4))
+            self._chores.add(self._liveness.end_hung, lambda: LOOK)
         self._chores.add(self._free_stray, lambda: STRAY)
         self._chores.add(self._sweep.sweep, lambda: SWEEP, FIRST_SWEEP)
 

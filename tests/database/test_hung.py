@@ -14,8 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 from mailagent.database.engine import for_writing
-from mailagent.database.hung import end_hung
-from mailagent.database.postgresql import take_time
+from mailagent.database.hung import LOOK, end_hung
+from mailagent.database.postgresql import IDLE, LOCK, take_time
 from tests.database.kinds import only_postgresql
 from tests.database.support import Database
 
@@ -58,6 +58,10 @@ def in_the_middle(url: sa.URL, statement: str) -> Iterator[None]:
             connection.pgconn.flush()
             yield
         assert connection.broken
+
+
+def test_they_end_before_others_are_undone_for_their_sake() -> None:
+    assert IDLE + LOOK <= LOCK
 
 
 INSERT = "INSERT INTO staged VALUES ('m1', 0)"
