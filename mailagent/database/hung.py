@@ -18,7 +18,7 @@ _END = sa.text(
     WITH hung AS MATERIALIZED (
         SELECT pid, coalesce(host(client_addr), 'local') AS address FROM pg_stat_activity
         WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
-        AND application_name = current_setting('application_name')
+        AND split_part(application_name, ' ', 1) = 'mailagent' AND application_name <> 'mailagent at length'
         AND backend_xid IS NOT NULL AND wait_event_type = 'Client'
         AND greatest(query_start, state_change) < clock_timestamp()
             - nullif(current_setting('idle_in_transaction_session_timeout'), '0')::interval
