@@ -63,7 +63,7 @@ class Queue:
 
     def _publish(self, messages: Sequence[QueuedMessage], chunks: int) -> None:
         now = self._seconds()
-        self._writer.call(lambda connection: self._store.insert(connection, messages, None, now, chunks))
+        self._writer.call(lambda connection: self._store.insert_staged(connection, messages, chunks, now))
 
     def _stage(self, messages: Sequence[QueuedMessage], ahead: Iterable[bytes], pieces: Iterator[bytes]) -> None:
         """Store large content for each message, a transaction for each piece, then publish."""

@@ -72,24 +72,22 @@ class Store:
         """Store a piece of a large message's content, ahead of its envelope. C{number} counts from 0."""
         store_insert.insert_chunk(connection, message_id, number, octets)
 
-    def insert(
-        self,
-        connection: sa.Connection,
-        messages: Sequence[QueuedMessage],
-        body: bytes | None,
-        now: float,
-        chunks: int = 0,
-    ) -> None:
-        """Publish messages, due at once.
-
-        @param body: the content of a small one; C{None} where C{chunks} have been stored for each.
-        @raise mailagent.interfaces.StorageFailed: they are not there any more.
-        """
-        store_insert.insert(connection, messages, body, chunks, now)
+    def insert(self, connection: sa.Connection, messages: Sequence[QueuedMessage], body: bytes, now: float) -> None:
+        """Publish messages that share a small content, due at once."""
+        self.insert_many(connection, [New(messages, body, now)])
 
     def insert_many(self, connection: sa.Connection, many: Sequence[New]) -> Sequence[None]:
         """The same of several small contents, each with its messages, in as many statements as for one."""
         return store_insert.insert_many(connection, many)
+
+    def insert_staged(
+        self, connection: sa.Connection, messages: Sequence[QueuedMessage], chunks: int, now: float
+    ) -> None:
+        """The same of a large content, of which so many C{chunks} have been stored for each message without its own.
+
+        @raise mailagent.interfaces.StorageFailed: they are not there any more.
+        """
+        store_insert.insert_staged(connection, messages, chunks, now)
 
     def discard(self, connection: sa.Connection, ids: Sequence[str]) -> None:
         """Remove the chunks of messages that will not be published after all."""

@@ -40,23 +40,15 @@ def insert_chunk(connection: sa.Connection, message_id: str, number: int, octets
     connection.execute(sa.insert(chunks), {"message_id": message_id, "number": number, "octets": octets})
 
 
-def insert(
-    connection: sa.Connection, queued: Sequence[QueuedMessage], body: bytes | None, number: int, now: float
-) -> None:
-    """Publish messages: their content is their own, else C{body}, else the C{number} chunks that each has had stored.
+def insert_staged(connection: sa.Connection, queued: Sequence[QueuedMessage], number: int, now: float) -> None:
+    """Publish messages: their content is their own, else the C{number} chunks that each has had stored.
 
     @raise StorageFailed: the chunks are not there any more.
     """
-    if number:
-        _take_staged(connection, [message.id for message in queued if message.body is None])
+    _take_staged(connection, [message.id for message in queued if message.body is None])
     _publish(
         connection,
-        [
-            message_row(message, body, number, now)
-            if message.body is None
-            else message_row(message, message.body, 0, now)
-            for message in queued
-        ],
+        [message_row(message, message.body, 0 if message.body is not None else number, now) for message in queued],
         [recipient_row(message, each, now) for message in queued for each in message.envelope.recipients],
     )
 

@@ -18,7 +18,7 @@ from mailagent.envelope.queued import QueuedMessage
 from mailagent.envelope.reply import Reply
 from mailagent.queue.items import QUEUED, UNFINISHED, QueuedItem, QueuedRecipient, Settlement
 from mailagent.queue.store_destinations import offer
-from mailagent.queue.store_insert import insert
+from mailagent.queue.store_insert import New, insert_many
 from mailagent.queue.store_rows import storable
 
 _NEW = ["state", "attempts", "due", "delay_told", "finished", "reply_code", "reply_status", "reply_text", "host"]
@@ -89,9 +89,8 @@ def settle(connection: sa.Connection, many: Sequence[Settled]) -> list[bool]:
     written = [settled for settled, held in zip(many, ours, strict=True) if held]
     if written:
         _write(connection, written)
-    for settled in written:
-        for message, body in settled.reports:
-            insert(connection, [message], body, 0, settled.end)
+    if reports := [New([message], body, settled.end) for settled in written for message, body in settled.reports]:
+        insert_many(connection, reports)
     return ours
 
 
