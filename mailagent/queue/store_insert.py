@@ -67,10 +67,7 @@ def insert_many(connection: sa.Connection, many: Sequence[New]) -> Sequence[None
 def _publish(connection: sa.Connection, rows: list[dict[str, Any]], to: list[dict[str, Any]]) -> None:
     connection.execute(_MESSAGES, rows)
     connection.execute(_RECIPIENTS, to)
-    due: dict[str, float] = {}
-    for row in to:
-        due[row["destination"]] = min(row["due"], due.get(row["destination"], row["due"]))
-    offer(connection, due)
+    offer(connection, ((row["destination"], row["due"]) for row in to))
 
 
 def discard(connection: sa.Connection, ids: Sequence[str]) -> None:

@@ -106,15 +106,14 @@ def _ours(connection: sa.Connection, many: Sequence[Settled]) -> list[bool]:
 def _write(connection: sa.Connection, many: Sequence[Settled]) -> None:
     new: list[dict[str, object]] = []
     history: list[dict[str, object]] = []
-    due: dict[str, float] = {}
+    due: list[tuple[str, float]] = []
     ended: dict[str, float] = {}
     for settled in many:
         for settlement in settled.settlements:
             new.append(_settled(settlement, settled.end))
             history += _attempted(settlement, settled.at, settled.seconds)
             if settlement.state == QUEUED:
-                destination = settled.item.destination
-                due[destination] = min(_due(settlement), due.get(destination, _due(settlement)))
+                due.append((settled.item.destination, _due(settlement)))
             else:
                 ended[settled.item.message.id] = settled.end
     connection.execute(_SETTLE, new)
@@ -135,7 +134,7 @@ def release(connection: sa.Connection, item: QueuedItem, due: float | None) -> b
         changes["due"] = due
     ids = [recipient.id for recipient in item.recipients]
     connection.execute(sa.update(recipients).where(recipients.c.id.in_(ids)).values(changes))
-    offer(connection, {item.destination: min(each.due for each in item.recipients) if due is None else due})
+    offer(connection, ((item.destination, each.due if due is None else due) for each in item.recipients))
     return True
 
 
