@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import attrs
 import click
@@ -35,6 +36,23 @@ class _Undone(Exception):
     """Leaves a transaction that was only to show whether a change is possible."""
 
 
+@contextmanager
+def refusing(where: str) -> Iterator[None]:
+    """Say why a change of users is refused.
+
+    @param where: they are: the file, or C{"the database"}.
+    @raise click.ClickException: it is.
+    """
+    try:
+        yield
+    except LoginExists as error:
+        raise click.ClickException(f"{error} is there already; mailagent user passwd changes the password") from None
+    except NoSuchLogin as error:
+        raise click.ClickException(f"no user {error.args[0]!r} in {where}") from None
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+
+
 class DirectoryInDatabase:
     """See the module.
 
@@ -50,20 +68,10 @@ class DirectoryInDatabase:
 
         @raise click.ClickException: it is not.
         """
-        try:
+        with suppress(_Undone), refusing("the database"):
             change = planned()
             with self._access.writing() as engine, engine.connect() as connection:
                 transact(connection, lambda connection: self._make(connection, change, keep))
-        except _Undone:
-            return
-        except LoginExists as error:
-            raise click.ClickException(
-                f"{error} is there already; mailagent user passwd changes the password"
-            ) from None
-        except NoSuchLogin as error:
-            raise click.ClickException(f"no user {error.args[0]!r} in the database") from None
-        except ValueError as error:
-            raise click.ClickException(str(error)) from None
 
     def _make(self, connection: sa.Connection, change: Change, keep: bool) -> None:
         changing.make(connection, self._access.config.hostname, change)
