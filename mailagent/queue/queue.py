@@ -18,7 +18,7 @@ from mailagent.envelope.queued import QueuedMessage
 from mailagent.interfaces import Chunks, IQueue, StorageFailed, StorageFull
 from mailagent.queue.items import StoredMessage
 from mailagent.queue.store import Store
-from mailagent.queue.store_insert import CHUNK, New
+from mailagent.queue.store_insert import CHUNK, Arrival
 
 
 class ContentLost(StorageFailed):
@@ -58,8 +58,8 @@ class Queue:
         """The same of a content that is small; see L{IQueue}."""
         return self._writer.run(self._insertion(messages, content)).addCallback(lambda _: self._woken())
 
-    def _insertion(self, messages: Sequence[QueuedMessage], content: bytes) -> Shared[New, None]:
-        return Shared(self._store.insert_many, New(messages, content, self._seconds()))
+    def _insertion(self, messages: Sequence[QueuedMessage], content: bytes) -> Shared[Arrival, None]:
+        return Shared(self._store.insert_many, Arrival(messages, content, self._seconds()))
 
     def _publish(self, messages: Sequence[QueuedMessage], chunks: int) -> None:
         now = self._seconds()

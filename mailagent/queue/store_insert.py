@@ -25,8 +25,11 @@ _MESSAGES, _RECIPIENTS = sa.insert(messages), sa.insert(recipients)
 
 
 @attrs.frozen(eq=False)
-class New:
-    """Messages that share a small content, but for those that have their own, and when they came."""
+class Arrival:
+    """Messages that came together and share a small content, but for those that have their own.
+
+    @ivar at: when, in seconds since the epoch: they are due at once.
+    """
 
     messages: Sequence[QueuedMessage]
     body: bytes
@@ -53,15 +56,15 @@ def insert_staged(connection: sa.Connection, queued: Sequence[QueuedMessage], nu
     )
 
 
-def insert_many(connection: sa.Connection, many: Sequence[New]) -> Sequence[None]:
+def insert_many(connection: sa.Connection, arrivals: Sequence[Arrival]) -> Sequence[None]:
     """Publish messages whose content is small, in as many statements as for one."""
-    each = [(message, new) for new in many for message in new.messages]
+    each = [(message, arrival.body, arrival.at) for arrival in arrivals for message in arrival.messages]
     _publish(
         connection,
-        [message_row(message, new.body if message.body is None else message.body, 0, new.at) for message, new in each],
-        [recipient_row(message, to, new.at) for message, new in each for to in message.envelope.recipients],
+        [message_row(message, body if message.body is None else message.body, 0, at) for message, body, at in each],
+        [recipient_row(message, to, at) for message, _, at in each for to in message.envelope.recipients],
     )
-    return [None] * len(many)
+    return [None] * len(arrivals)
 
 
 def _publish(connection: sa.Connection, rows: list[dict[str, Any]], to: list[dict[str, Any]]) -> None:

@@ -12,8 +12,8 @@ from mailagent.envelope.queued import QueuedMessage
 from mailagent.interfaces import StorageFailed
 from mailagent.queue.items import DELIVERED, EXPIRED, FAILED, QUEUED, Settlement
 from mailagent.queue.store import Store
-from mailagent.queue.store_insert import New
-from mailagent.queue.store_settle import Settled
+from mailagent.queue.store_insert import Arrival
+from mailagent.queue.store_settle import ItemSettlement
 from tests.database.support import Database
 from tests.queue.support import ANN, LATER, NEVER, NOW, STORED, all_as, deferred, message, names, outcome
 
@@ -193,7 +193,7 @@ def test_several_items_are_settled_by_as_many_statements_as_one(database: Databa
     for number in range(4):
         database.write(store.insert, [message(f"m{number}", "a@x.example")], b"", NOW)
     items = database.write(store.claim, NOW, 10, window=10)
-    settled = [Settled(item, all_as(item, STORED), [], NOW, 0.0) for item in items]
+    settled = [ItemSettlement(item, all_as(item, STORED), [], NOW, 0.0) for item in items]
     with database.statements() as one:
         assert database.write(store.settle_many, settled[:1]) == [True]
     with database.statements() as three:
@@ -208,7 +208,7 @@ def test_one_item_whose_lease_is_lost_keeps_no_other_from_being_settled(database
         database.write(store.insert, [message(f"m{number}", "a@x.example")], b"", NOW)
     items = database.write(store.claim, NOW, 10, window=10)
     database.execute("UPDATE recipients SET lease_token = 'other' WHERE message_id = 'm1'")
-    settled = [Settled(item, all_as(item, STORED), [], NOW, 0.0) for item in items]
+    settled = [ItemSettlement(item, all_as(item, STORED), [], NOW, 0.0) for item in items]
     assert database.write(store.settle_many, settled) == [True, False, True]
     assert database.rows("SELECT state FROM recipients ORDER BY id") == ["delivered", "queued", "delivered"]
 
@@ -216,17 +216,17 @@ def test_one_item_whose_lease_is_lost_keeps_no_other_from_being_settled(database
 def test_an_item_is_settled_once(database: Database, store: Store) -> None:
     database.write(store.insert, [message("m1", "a@x.example")], b"", NOW)
     [item] = database.write(store.claim, NOW, 10)
-    settled = Settled(item, all_as(item, STORED), [], NOW, 0.0)
+    settled = ItemSettlement(item, all_as(item, STORED), [], NOW, 0.0)
     assert database.write(store.settle_many, [settled, settled]) == [True, False]
     assert database.rows("SELECT count(*) FROM attempts") == [1]
 
 
 def test_several_contents_are_inserted_by_as_many_statements_as_one(database: Database, store: Store) -> None:
-    new = [New([message(f"m{number}", "a@x.example")], b"%d" % number, NOW - number) for number in range(4)]
+    arrivals = [Arrival([message(f"m{number}", "a@x.example")], b"%d" % number, NOW - number) for number in range(4)]
     with database.statements() as one:
-        database.write(store.insert_many, new[:1])
+        database.write(store.insert_many, arrivals[:1])
     with database.statements() as three:
-        database.write(store.insert_many, new[1:])
+        database.write(store.insert_many, arrivals[1:])
     assert len(three) == len(one)
     assert database.rows("SELECT id, body, created FROM messages ORDER BY id") == [
         (f"m{number}", b"%d" % number, NOW - number) for number in range(4)
