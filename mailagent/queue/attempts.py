@@ -22,7 +22,7 @@ from twisted.logger import Logger
 
 from mailagent import log as events
 from mailagent.config.outbound import QueueSettings
-from mailagent.database.writer import Shared
+from mailagent.database.writer import Batched
 from mailagent.envelope.outcome import Hop, Outcome
 from mailagent.envelope.queued import QueuedMessage
 from mailagent.envelope.reply import Reply
@@ -199,7 +199,7 @@ class Attempts:
         )
 
         settlement = ItemSettlement(item, settlements, reports, began, max(0.0, now - began))
-        settle = Shared(self._store.settle_many, settlement)
+        settle = Batched(self._store.settle_many, settlement)
 
         def hold_and_settle(connection: sa.Connection) -> bool:
             self._store.hold_destination(connection, item.destination, now + hold, _reason(settlements))

@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from mailagent.database.reader import Reader
 from mailagent.database.trouble import trouble
-from mailagent.database.writer import Shared, Writer
+from mailagent.database.writer import Batched, Writer
 from mailagent.envelope.queued import QueuedMessage
 from mailagent.interfaces import Chunks, IQueue, StorageFailed, StorageFull
 from mailagent.queue.items import StoredMessage
@@ -58,8 +58,8 @@ class Queue:
         """The same of a content that is small; see L{IQueue}."""
         return self._writer.run(self._insertion(messages, content)).addCallback(lambda _: self._woken())
 
-    def _insertion(self, messages: Sequence[QueuedMessage], content: bytes) -> Shared[Arrival, None]:
-        return Shared(self._store.insert_many, Arrival(messages, content, self._seconds()))
+    def _insertion(self, messages: Sequence[QueuedMessage], content: bytes) -> Batched[Arrival, None]:
+        return Batched(self._store.insert_many, Arrival(messages, content, self._seconds()))
 
     def _publish(self, messages: Sequence[QueuedMessage], chunks: int) -> None:
         now = self._seconds()
