@@ -54,7 +54,7 @@ class Queue:
                 self._stage(messages, (first, second), pieces)
         self._reactor.callFromThread(self._woken)
 
-    def take(self, messages: Sequence[QueuedMessage], content: bytes) -> Deferred[None]:
+    def enqueue_small(self, messages: Sequence[QueuedMessage], content: bytes) -> Deferred[None]:
         """The same of a content that is small; see L{IQueue}."""
         return self._writer.run(self._insertion(messages, content)).addCallback(lambda _: self._woken())
 
