@@ -9,8 +9,8 @@ import attrs
 import click
 import sqlalchemy as sa
 
+from mailagent.cli.database import ConfiguredDatabase
 from mailagent.cli.options import configuration
-from mailagent.cli.queue_access import Access
 from mailagent.config import Config
 from mailagent.config.values import DATABASE
 from mailagent.database.transaction import transact
@@ -61,7 +61,7 @@ class DirectoryInDatabase:
 
     def __init__(self, config: str | None) -> None:
         given = configuration(config).directory.url
-        self._access = Access(config, None, "directory.url" if given else "queue.url")
+        self._database = ConfiguredDatabase(config, None, "directory.url" if given else "queue.url")
 
     def change(self, planned: Callable[[], Change], keep: bool = True) -> None:
         """Make a change, or only see whether it is possible.
@@ -70,17 +70,17 @@ class DirectoryInDatabase:
         """
         with suppress(_Undone), refusing("the database"):
             change = planned()
-            with self._access.writing() as engine, engine.connect() as connection:
+            with self._database.writing() as engine, engine.connect() as connection:
                 transact(connection, lambda connection: self._make(connection, change, keep))
 
     def _make(self, connection: sa.Connection, change: Change, keep: bool) -> None:
-        changing.make(connection, self._access.config.hostname, change)
+        changing.make(connection, self._database.config.hostname, change)
         if not keep:
             raise _Undone
 
     def rows(self) -> Rows:
         """All that is there."""
-        with self._access.reading() as connection:
+        with self._database.reading() as connection:
             return read(connection)
 
     # What can be done with users in a file as well
