@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import attrs
 import pytest
@@ -18,6 +17,7 @@ from mailagent.policy.login_limits import ACCOUNT_LIMITED, LoginLimits
 from mailagent.workers.channel import PIECE, Channel
 from mailagent.workers.owner import Owner
 from mailagent.workers.remote import RemoteLoginLimits, RemoteQueue, pieces
+from tests.deferreds import result
 from tests.memory_server import MemoryQueue, MemoryServer
 from tests.workers.support import Line, NowReactor, message
 
@@ -45,12 +45,6 @@ class World:
 @pytest.fixture
 def world() -> World:
     return World()
-
-
-def result(asked: Deferred[Any]) -> Any:
-    results: list[Any] = []
-    asked.addCallback(results.append)
-    return results[0]
 
 
 @given(st.lists(st.binary(max_size=3 * PIECE), max_size=4))
