@@ -145,6 +145,11 @@ DESTINATION_HELD = Event("destination_held", "nothing is tried at {destination} 
 LEASE_LOST = Event(
     "lease_lost", "{id} for {destination} has been taken up by another: nothing is written down", LogLevel.warn
 )
+TRANSACTION_ENDED = Event(
+    "transaction_ended",
+    "{address} fell silent in the middle of a transaction: ended, it kept others waiting",
+    LogLevel.warn,
+)
 QUEUE_TROUBLE = Event(
     "queue_trouble", "the queue's database cannot be {verb}, what needs it waits: {reason}", LogLevel.error
 )

@@ -95,6 +95,7 @@ def take_time(connection: sa.Connection) -> None:
     used again after it."""
     for name in ("statement_timeout", "lock_timeout"):
         connection.exec_driver_sql(f"SET LOCAL {name} = 0")
+    connection.exec_driver_sql("SET LOCAL application_name = 'mailagent at length'")  # see mailagent.database.hung
     connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{STATEMENT}s'")
     driver = connection.connection.driver_connection
     assert isinstance(driver, Bounded)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import sqlalchemy as sa
 
 from mailagent import __version__
+from mailagent.database.hung import end_hung
 from mailagent.database.schema import VERSION
 from mailagent.envelope.queued import QueuedMessage
 from mailagent.queue import store_content, store_destinations, store_insert, store_nodes, store_settle
@@ -55,6 +56,11 @@ class Store:
         """Free the leases of other nodes that have been silent for too long, and forget them after a day; returns how
         many recipients that were."""
         return store_nodes.adopt(connection, self._node)
+
+    def end_hung(self, connection: sa.Connection) -> list[str]:
+        """End the transactions of others that have been silent in the middle for too long, and keep us from what they
+        have locked; returns the addresses that they came from. Only for PostgreSQL."""
+        return end_hung(connection)
 
     def _me(self, lease: float) -> dict[str, object]:
         return {"id": self._node, "name": self._name, "version": __version__, "lease": lease, "tables": VERSION}

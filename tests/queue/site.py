@@ -106,6 +106,7 @@ class Site:
             random=Random(1),
             log=Logger("test", observer=cast(ILogObserver, self.events.append)),
             allowed=lambda destination: self.allowance,
+            beat=self._run if database.engine.dialect.name == "postgresql" else None,
         )
 
     def _run(self, job: Callable[[sa.Connection], _T]) -> Deferred[_T]:

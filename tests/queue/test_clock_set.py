@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mailagent.queue.scheduler import SWEEP
+from mailagent.queue.sweep import SWEEP
 from tests.database.support import Database
 from tests.queue.site import Site, all_told, running
 from tests.queue.support import LATER, STORED, message
