@@ -120,7 +120,8 @@ def _about(dialogue: Dialogue, line: str) -> Dialogue:
     if mark == "peer":
         return attrs.evolve(dialogue, peer=rest)
     if line in _FLAGS:
-        return attrs.evolve(dialogue, **{line.replace(" ", "_"): True})
+        flag: dict[str, Any] = {line.replace(" ", "_"): True}
+        return attrs.evolve(dialogue, **flag)
     if line == "users":
         return attrs.evolve(dialogue, users=USERS)
     if mark == "role":
