@@ -23,7 +23,7 @@ from zope.interface import alsoProvides, implementer
 
 from mailagent.smtp.connection import LINGER, READ_AHEAD
 from mailagent.smtp.session import Session
-from tests.maildir.support import Events
+from tests.maildir.support import Events, logged
 from tests.memory_server import Connection, MemoryServer, codes, segments, transaction
 from tests.smtp.deliveries import PlainDeliveries, PlainDelivery, PlainMessage
 
@@ -431,16 +431,10 @@ def test_a_flood_without_a_line_end_is_cut_off() -> None:
 
 
 def test_a_connection_and_its_end_are_logged() -> None:
-    from twisted.logger import globalLogPublisher
-
-    events = Events()
-    globalLogPublisher.addObserver(events)
-    try:
+    with logged() as events:
         connection = greeted(MemoryServer())
         connection.send(b"AUTH LOGIN\r\nc2VjcmV0\r\n")
         connection.lose(cleanly=True)
-    finally:
-        globalLogPublisher.removeObserver(events)
     assert "c2VjcmV0" not in str(list(events)).replace("C2VJCMV0", "c2VjcmV0")
     named = {event["event"]: event for event in events if "event" in event}
     assert named["connected"]["peer"] == "192.0.2.7:40000"
