@@ -127,7 +127,7 @@ class IQueue(Interface):
         @raise StorageFailed: the database cannot take them now.
         """
 
-    def take(messages: Sequence[QueuedMessage], content: bytes) -> Deferred[None]:
+    def enqueue_small(messages: Sequence[QueuedMessage], content: bytes) -> Deferred[None]:
         """The same of a content that is small, from the reactor's thread and without another.
 
         @return: a C{Deferred} of C{None}, fired once they are durable; it fails with what L{enqueue} raises.

@@ -200,11 +200,11 @@ class Outbound:
             raise StorageFailed("the queue is not open")
         self._running.queue.enqueue(messages, content)
 
-    def take(self, messages: Sequence[QueuedMessage], content: bytes) -> Deferred[None]:
+    def enqueue_small(self, messages: Sequence[QueuedMessage], content: bytes) -> Deferred[None]:
         """See L{IQueue}."""
         if self._running is None:
             return fail(StorageFailed("the queue is not open"))
-        return self._running.queue.take(messages, content)
+        return self._running.queue.enqueue_small(messages, content)
 
     def stop(self, seconds: float) -> Deferred[None]:
         """End what is under way, at most in C{seconds}, or give it back; then close. The queue takes mail no more."""

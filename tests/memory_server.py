@@ -148,7 +148,7 @@ class MemoryQueue:
     """A queue that keeps what it is given.
 
     @ivar messages: with their content, in the order in which they came.
-    @ivar trouble: what C{enqueue} raises, and C{take} fails with.
+    @ivar trouble: what C{enqueue} raises, and C{enqueue_small} fails with.
     """
 
     def __init__(self) -> None:
@@ -161,7 +161,7 @@ class MemoryQueue:
         shared = b"".join(content())
         self.messages += [(message, shared if message.body is None else message.body) for message in messages]
 
-    def take(self, messages: Sequence[QueuedMessage], content: bytes) -> Deferred[None]:
+    def enqueue_small(self, messages: Sequence[QueuedMessage], content: bytes) -> Deferred[None]:
         return execute(self.enqueue, messages, lambda: iter([content]))
 
 

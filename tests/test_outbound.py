@@ -89,7 +89,7 @@ def test_a_heartbeat_does_not_wait_for_what_another_node_has_locked(database: Da
         other.exec_driver_sql("SELECT * FROM destinations FOR UPDATE")
         while database.rows("SELECT count(*) FROM nodes") == [0]:
             turns.advance(0.01)
-        taken = outbound.take([message("m1", "bob@there.example")], b"")
+        taken = outbound.enqueue_small([message("m1", "bob@there.example")], b"")
         turns.advance(0)
         database.execute("UPDATE nodes SET heartbeat = 0")
         while database.rows("SELECT heartbeat FROM nodes") == [0]:

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import ILogObserver, globalLogPublisher
+from twisted.logger import ILogObserver
 
 from mailagent.config import Config, Listener
 from mailagent.config.values import Endpoint
@@ -26,7 +26,7 @@ from mailagent.envelope.mailbox import Mailbox
 from mailagent.interfaces import MailboxUnwritable
 from mailagent.service import MailAgent, StartError
 from mailagent.threads import DaemonThreads
-from tests.maildir.support import Events
+from tests.maildir.support import Events, logged
 from tests.memory_server import Connection, MemoryServer
 
 MAILBOX = Mailbox(Address("user1", "hostmeister.de"), "/mail/user1")
@@ -222,14 +222,17 @@ def test_a_disk_that_hangs_is_given_up_when_the_time_is_over(world: World, hangi
     world.reactor.from_threads.get()()
 
 
-def test_a_second_signal_gives_up_a_disk_that_hangs_at_once(world: World, hanging: Event) -> None:
-    service = world.happened[-1]
+def assert_ended_by_a_second_signal(service: MailAgent) -> None:
     service._stop()
     stopped: list[None] = []
     service.stopService().addCallback(stopped.append)
     assert not stopped
     service._stop()
     assert stopped
+
+
+def test_a_second_signal_gives_up_a_disk_that_hangs_at_once(world: World, hanging: Event) -> None:
+    assert_ended_by_a_second_signal(world.happened[-1])
 
 
 def test_a_queue_that_does_not_end_is_given_up_some_seconds_after_its_time(world: World) -> None:
@@ -255,25 +258,15 @@ def test_a_second_signal_gives_up_a_queue_that_does_not_end_at_once(world: World
     service = world.service()
     service._end = lambda seconds: Deferred()
     service.startService()
-    service._stop()
-    stopped: list[None] = []
-    service.stopService().addCallback(stopped.append)
-    assert not stopped
-    service._stop()
-    assert stopped
+    assert_ended_by_a_second_signal(service)
 
 
 def test_what_a_daemon_cannot_start_for_is_in_its_log(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    events = Events()
-    globalLogPublisher.addObserver(events)
     world.reactor.taken = True
-    try:
-        with open(os.devnull, "w") as null:
-            monkeypatch.setattr(sys, "__stderr__", null)
-            with pytest.raises(StartError):
-                world.service().privilegedStartService()
-    finally:
-        globalLogPublisher.removeObserver(events)
+    with open(os.devnull, "w") as null, logged() as events:
+        monkeypatch.setattr(sys, "__stderr__", null)
+        with pytest.raises(StartError):
+            world.service().privilegedStartService()
     assert [event["reason"] for event in events if event.get("event") == "error"] == [
         "cannot listen on tcp:2525:interface=127.0.0.1: Address already in use"
     ]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import attrs
 import click
 import sqlalchemy as sa
 
+from mailagent.cli.database import ConfiguredDatabase
 from mailagent.cli.options import configuration
-from mailagent.cli.queue_access import Access
 from mailagent.config import Config
 from mailagent.config.values import DATABASE
 from mailagent.database import schema
@@ -41,6 +42,23 @@ class _Undone(Exception):
     """Leaves a transaction that was only to show whether a change is possible."""
 
 
+@contextmanager
+def refusing(where: str) -> Iterator[None]:
+    """Say why a change of users is refused.
+
+    @param where: they are: the file, or C{"the database"}.
+    @raise click.ClickException: it is.
+    """
+    try:
+        yield
+    except LoginExists as error:
+        raise click.ClickException(f"{error} is there already; mailagent user passwd changes the password") from None
+    except NoSuchLogin as error:
+        raise click.ClickException(f"no user {error.args[0]!r} in {where}") from None
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+
+
 class DirectoryInDatabase:
     """See the module.
 
@@ -49,41 +67,31 @@ class DirectoryInDatabase:
 
     def __init__(self, config: str | None) -> None:
         given = configuration(config).directory.url
-        self._access = Access(config, None, "directory.url" if given else "queue.url")
+        self._database = ConfiguredDatabase(config, None, "directory.url" if given else "queue.url")
 
     def change(self, planned: Callable[[], Change], keep: bool = True) -> None:
         """Make a change, or only see whether it is possible.
 
         @raise click.ClickException: it is not.
         """
-        try:
+        with suppress(_Undone), refusing("the database"):
             change = planned()
-            with self._access.writing() as engine, engine.connect() as connection:
+            with self._database.writing() as engine, engine.connect() as connection:
                 transact(connection, lambda connection: self._make(connection, change, keep))
-        except _Undone:
-            return
-        except LoginExists as error:
-            raise click.ClickException(
-                f"{error} is there already; mailagent user passwd changes the password"
-            ) from None
-        except NoSuchLogin as error:
-            raise click.ClickException(f"no user {error.args[0]!r} in the database") from None
-        except ValueError as error:
-            raise click.ClickException(str(error)) from None
 
     def _make(self, connection: sa.Connection, change: Change, keep: bool) -> None:
-        changing.make(connection, self._access.config.hostname, change)
+        changing.make(connection, self._database.config.hostname, change)
         if not keep:
             raise _Undone
 
     def rows(self) -> Rows:
         """All that is there."""
-        with self._access.reading() as connection:
+        with self._database.reading() as connection:
             return read(connection)
 
     def tell_if_empty(self) -> None:
         """Say what it means that there is no host, if so."""
-        with self._access.reading() as connection:
+        with self._database.reading() as connection:
             host = connection.scalar(sa.select(schema.hosts.c.name).limit(1))
         if host is None:
             click.echo(_EMPTY, err=True)

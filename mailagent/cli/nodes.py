@@ -9,8 +9,8 @@ from functools import partial
 import click
 import sqlalchemy as sa
 
+from mailagent.cli.database import ConfiguredDatabase
 from mailagent.cli.options import config_option
-from mailagent.cli.queue_access import Access
 from mailagent.cli.queue_text import moment, plain, show_json, show_rows, span
 from mailagent.database.transaction import transact
 from mailagent.queue.store_nodes import Node, forget, listed
@@ -33,7 +33,7 @@ def nodes(context: click.Context, as_json: bool, config: str | None, state_direc
     if context.invoked_subcommand is not None:
         context.obj = config, state_directory
         return
-    with Access(config, state_directory).reading() as connection:
+    with ConfiguredDatabase(config, state_directory).reading() as connection:
         found = listed(connection)
     if as_json:
         show_json(map(plain, found))
@@ -62,7 +62,7 @@ def forget_node(context: click.Context, node: str, config: str | None, state_dir
     """
     outer: tuple[str | None, str | None] = context.obj
     with (
-        Access(config or outer[0], state_directory or outer[1]).writing() as engine,
+        ConfiguredDatabase(config or outer[0], state_directory or outer[1]).writing() as engine,
         engine.connect() as connection,
     ):
         chosen, freed = transact(connection, partial(_forget, named=node))

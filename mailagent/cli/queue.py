@@ -14,8 +14,8 @@ from typing import Any
 
 import click
 
+from mailagent.cli.database import ConfiguredDatabase
 from mailagent.cli.options import config_option
-from mailagent.cli.queue_access import Access
 from mailagent.cli.queue_text import lines, moment, plain, show_json, show_rows, span
 from mailagent.config.units import duration
 from mailagent.database.bell import ring
@@ -83,7 +83,7 @@ def list_items(as_json: bool, config: str | None, state_directory: str | None, *
     """What waits: a line for each recipient. With IDs or --state, also what has left the queue."""
     now = time.time()
     chosen = Selection(**given).among([*UNFINISHED, ACTIVE])
-    with Access(config, state_directory).reading() as connection:
+    with ConfiguredDatabase(config, state_directory).reading() as connection:
         found = inspection.entries(connection, chosen, now)
         if as_json:
             show_json(map(plain, found))
@@ -169,7 +169,7 @@ def _history_values(told: Told) -> Iterator[dict[str, object]]:
 @_with(click.argument("id", metavar="ID"), *_PLACES)
 def dump(id: str, config: str | None, state_directory: str | None) -> None:
     """The raw message, as it is kept (line ends LF), to standard output."""
-    with Access(config, state_directory).reading() as connection:
+    with ConfiguredDatabase(config, state_directory).reading() as connection:
         try:
             for piece in inspection.raw(connection, id):
                 sys.stdout.buffer.write(piece)
@@ -183,7 +183,7 @@ def dump(id: str, config: str | None, state_directory: str | None) -> None:
 def stats(as_json: bool, config: str | None, state_directory: str | None) -> None:
     """How much waits, where, since when, and which destinations are left alone now."""
     now = time.time()
-    with Access(config, state_directory).reading() as connection:
+    with ConfiguredDatabase(config, state_directory).reading() as connection:
         found = inspection.statistics(connection, now)
     if as_json:
         show_json([plain(found)])
@@ -207,7 +207,7 @@ def _counted(found: Statistics, now: float) -> Iterator[dict[str, str]]:
 
 
 def _told(config: str | None, state_directory: str | None, message_id: str) -> Told:
-    with Access(config, state_directory).reading() as connection:
+    with ConfiguredDatabase(config, state_directory).reading() as connection:
         try:
             return inspection.tell(connection, message_id)
         except NoSuchMessage as error:
@@ -223,8 +223,8 @@ def _changing(name: str, help_: str) -> None:
         selection = Selection(**given)
         if selection.is_open and not everything:
             raise click.UsageError("name messages, choose by options, or say --all")
-        access = Access(config, state_directory)
-        changes = _changes(access, name, selection.among(sorted(VERBS[name].states)))
+        database = ConfiguredDatabase(config, state_directory)
+        changes = _changes(database, name, selection.among(sorted(VERBS[name].states)))
         missed = set(selection.ids)
         not_done = False
         for change in changes:
@@ -240,11 +240,11 @@ def _changing(name: str, help_: str) -> None:
             sys.exit(1)
 
 
-def _changes(access: Access, name: str, selection: Selection) -> Iterator[Change]:
-    operator = Operator(access.config.hostname, time.time, SystemRandom())
-    with access.reading() as connection:  # all the queue, perhaps: the server may write meanwhile
+def _changes(database: ConfiguredDatabase, name: str, selection: Selection) -> Iterator[Change]:
+    operator = Operator(database.config.hostname, time.time, SystemRandom())
+    with database.reading() as connection:  # all the queue, perhaps: the server may write meanwhile
         numbers = inspection.numbers(connection, selection, time.time())
-    with access.writing() as engine:
+    with database.writing() as engine:
         try:
             with engine.connect() as connection:
                 for start in range(0, len(numbers), BATCH):

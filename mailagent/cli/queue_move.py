@@ -7,8 +7,8 @@ import time
 
 import click
 
+from mailagent.cli.database import ConfiguredDatabase
 from mailagent.cli.options import config_option
-from mailagent.cli.queue_access import Access
 from mailagent.config.values import DATABASE
 from mailagent.database.engine import shown
 from mailagent.database.migration import migrate
@@ -29,8 +29,8 @@ def move(target: str, source: str | None, config: str | None, state_directory: s
     Servers may be at work on either. What one has in hand is moved when that attempt has ended. A move that was cut off
     is taken up where it was by the same command. A directory in the database stays there.
     """
-    there = Access(config, state_directory, url=target, new=True)
-    here = Access(config, state_directory, url=source)
+    there = ConfiguredDatabase(config, state_directory, url=target, new=True)
+    here = ConfiguredDatabase(config, state_directory, url=source)
     for url in (there.url, here.url if source else None):
         if url is not None and (url.password or "password" in url.query):
             raise click.UsageError("others can see arguments: have the password in ~/.pgpass, or a ?passfile=")

@@ -8,8 +8,8 @@ from secrets import token_bytes
 import attrs
 import click
 
-from mailagent.cli.directory_access import Known
-from mailagent.directory.users_file import BadUsersFile, LoginExists, NoSuchLogin, UsersFile
+from mailagent.cli.directory_access import Known, refusing
+from mailagent.directory.users_file import BadUsersFile, UsersFile
 from mailagent.directory.users_storage import locked, read_file, replace_file
 from mailagent.directory.verifiers import ScramVerifier
 
@@ -55,20 +55,13 @@ class UsersInFile:
 
     def _edit(self, path: str, edit: _Edit) -> UsersFile:
         """What the file would be, or why it cannot."""
-        try:
-            return edit(UsersFile.parse(_read(path)))
-        except BadUsersFile as error:
-            raise click.ClickException("\n".join(f"{path}: {line}" for line in error.lines)) from None
-        except LoginExists as error:
-            raise click.ClickException(
-                f"{error} is there already; mailagent user passwd changes the password"
-            ) from None
-        except NoSuchLogin as error:
-            raise click.ClickException(f"no user {error.args[0]!r} in {path}") from None
-        except ValueError as error:
-            raise click.ClickException(str(error)) from None
-        except OSError as error:
-            raise click.ClickException(f"{path}: {error.strerror or error}") from None
+        with refusing(path):
+            try:
+                return edit(UsersFile.parse(_read(path)))
+            except BadUsersFile as error:
+                raise click.ClickException("\n".join(f"{path}: {line}" for line in error.lines)) from None
+            except OSError as error:
+                raise click.ClickException(f"{path}: {error.strerror or error}") from None
 
 
 def _read(path: str) -> bytes:

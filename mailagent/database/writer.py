@@ -6,7 +6,7 @@ own, and fails alone. What is no job's own fault fails all of them, as each alon
 together. So a job may run twice, and does nothing but use its connection; only after the commit does anybody hear of
 its result.
 
-Jobs of one kind that wait together can be done as one (L{Shared}), where the first of them would have been: many rows
+Jobs of one kind that wait together can be done as one (L{Batched}), where the first of them would have been: many rows
 by one statement cost little more than one row. Those that take what no other node has in hand come last (L{Last}).
 
 If no transaction can begin at all (another process holds the database, or it is away), all that waits fails. What
@@ -35,13 +35,13 @@ from mailagent.interfaces import StorageFailed
 _T = TypeVar("_T")
 _Thing = TypeVar("_Thing")
 
-#: Things done as one, at most: a statement has only so many parameters.
-TOGETHER = 100
+#: Jobs done as one, at most: a statement has only so many parameters.
+BATCH = 100
 
 
 @attrs.frozen
-class Shared(Generic[_Thing, _T]):
-    """A job for one thing, of those that are done for several at once where they wait together.
+class Batched(Generic[_Thing, _T]):
+    """A job for one thing, that is done for several at once where such jobs wait together.
 
     @ivar work: does it for all of these things, each of which has a result, in their order.
     """
@@ -65,11 +65,11 @@ class Last(Generic[_T]):
 
 
 @attrs.define(eq=False)
-class _Entry:
-    """A job, who waits for its result (the reactor's thread, or another), and what it was: returned, or raised."""
+class _Request:
+    """A job, who waits for its result (the reactor's thread, or another), and the result: returned, or raised."""
 
     job: Callable[[sa.Connection], Any]
-    waiting: Deferred[Any] | Future[Any]
+    caller: Deferred[Any] | Future[Any]
     result: Any = None
     error: Exception | None = None
     ended: bool = False
@@ -78,12 +78,13 @@ class _Entry:
         """There is a result."""
         self.result, self.error, self.ended = result, error, True
 
-    def tell(self) -> None:
-        """Have it heard of, unless nobody waits any more."""
-        if isinstance(self.waiting, Future):
-            self.waiting.set_exception(self.error) if self.error is not None else self.waiting.set_result(self.result)
-        elif not self.waiting.called:
-            self.waiting.errback(self.error) if self.error is not None else self.waiting.callback(self.result)
+    def answer(self) -> None:
+        """Give the result to the caller, unless nobody waits any more."""
+        caller = self.caller
+        if isinstance(caller, Future):
+            caller.set_result(self.result) if self.error is None else caller.set_exception(self.error)
+        elif not caller.called:
+            caller.callback(self.result) if self.error is None else caller.errback(self.error)
 
 
 class Writer:
@@ -96,9 +97,9 @@ class Writer:
     def __init__(self, engine: sa.Engine, reactor: Any) -> None:
         self._engine = engine
         self._reactor = reactor
-        self._entries: queue.SimpleQueue[list[_Entry] | None] = queue.SimpleQueue()
-        self._collected: list[_Entry] = []  # in this turn of the reactor
-        self._lock = Lock()  # between putting entries and the end of all entries
+        self._requests: queue.SimpleQueue[list[_Request] | None] = queue.SimpleQueue()  # C{None} is the end
+        self._collected: list[_Request] = []  # in this turn of the reactor
+        self._lock = Lock()  # between putting requests and the end of all requests
         self._thread: Thread | None = None
 
     def start(self) -> None:
@@ -114,8 +115,8 @@ class Writer:
             if thread is not None:
                 collected, self._collected = self._collected, []
                 if collected:
-                    self._entries.put(collected)
-                self._entries.put(None)
+                    self._requests.put(collected)
+                self._requests.put(None)
         if thread is not None:
             thread.join()
             self._engine.dispose()
@@ -125,7 +126,7 @@ class Writer:
         L{StorageFailed} or L{mailagent.interfaces.StorageFull}; it cannot be cancelled, only left alone."""
         done: Deferred[_T] = Deferred(lambda _: None)
         with self._lock:
-            self._collected.append(_Entry(job, done))
+            self._collected.append(_Request(job, done))
             first = len(self._collected) == 1
         if first:  # both threads want the interpreter: let this turn come to its end, and hand over all of it
             self._reactor.callLater(0, self._hand_over)
@@ -143,46 +144,46 @@ class Writer:
         @raise Exception: what the job raised.
         """
         result: Future[_T] = Future()
-        self._put([_Entry(job, result)])
+        self._put([_Request(job, result)])
         return result.result()
 
-    def _put(self, entries: list[_Entry]) -> None:
+    def _put(self, requests: list[_Request]) -> None:
         with self._lock:
             running = self._thread is not None
             if running:
-                self._entries.put(entries)
+                self._requests.put(requests)
         if not running:
-            _fail(entries, StorageFailed("the database's writer has stopped"))
-            self._tell(entries)
+            _fail(requests, StorageFailed("the database's writer has stopped"))
+            self._answer(requests)
 
-    def _tell(self, entries: Sequence[_Entry]) -> None:
-        """Have all hear of their results; the reactor's thread of all at once, as to wake it costs the same."""
-        told: list[_Entry] = []
-        for entry in entries:
-            told.append(entry) if isinstance(entry.waiting, Deferred) else entry.tell()
-        if told:
-            self._reactor.callFromThread(_tell, told)
+    def _answer(self, requests: Sequence[_Request]) -> None:
+        """Answer all; those in the reactor's thread by one call, as it is to wake it that costs."""
+        for request in requests:
+            if isinstance(request.caller, Future):
+                request.answer()
+        if deferred := [request for request in requests if isinstance(request.caller, Deferred)]:
+            self._reactor.callFromThread(_answer_all, deferred)
 
     def _work(self) -> None:
-        while (first := self._entries.get()) is not None:
-            entries = [*first, *self._waiting()]
+        while (first := self._requests.get()) is not None:
+            requests = [*first, *self._waiting()]
             try:
-                self._transact(entries)
+                self._transact(requests)
             except Exception as error:  # no transaction could begin, or the connection not be given back
-                _fail([entry for entry in entries if not entry.ended], error)
-            self._tell(entries)
+                _fail([request for request in requests if not request.ended], error)
+            self._answer(requests)
 
-    def _waiting(self) -> list[_Entry]:
+    def _waiting(self) -> list[_Request]:
         """What waits, up to the end if that is among it."""
-        entries: list[_Entry] = []
+        requests: list[_Request] = []
         with suppress(queue.Empty):
-            while (more := self._entries.get_nowait()) is not None:
-                entries += more
-            self._entries.put(None)
-        return entries
+            while (more := self._requests.get_nowait()) is not None:
+                requests += more
+            self._requests.put(None)
+        return requests
 
-    def _transact(self, entries: Sequence[_Entry], tries: int = TRIES) -> None:
-        """Do the jobs of C{entries} in one transaction; if one of them fails, each in its own.
+    def _transact(self, requests: Sequence[_Request], tries: int = TRIES) -> None:
+        """Do the jobs of C{requests} in one transaction; if one of them fails, each in its own.
 
         @raise StorageFailed: no transaction can begin; nothing has been told to those whose job was not done.
         """
@@ -192,21 +193,21 @@ class Writer:
                 transaction = connection.begin()
             try:
                 with trouble(), transaction:
-                    results = _done(connection, entries)
+                    results = _do(connection, requests)
                     committing = True
             except Exception as error:
                 lost = isinstance(error, DatabaseLost)
                 again = tries > 1 and isinstance(error, Conflict | DatabaseLost) and not (lost and committing)
-                if not again and (len(entries) == 1 or isinstance(error, Conflict | DatabaseLost | TooSlow)):
-                    return _fail(entries, error)
+                if not again and (len(requests) == 1 or isinstance(error, Conflict | DatabaseLost | TooSlow)):
+                    return _fail(requests, error)
             else:
-                for entry in entries:
-                    entry.end(results[entry])
+                for request in requests:
+                    request.end(results[request])
                 return None
         if again:
-            return self._transact(entries, tries - 1)
-        for entry in entries:
-            self._transact([entry])
+            return self._transact(requests, tries - 1)
+        for request in requests:
+            self._transact([request])
         return None
 
     def _connected(self) -> sa.Connection:
@@ -214,32 +215,32 @@ class Writer:
             return self._engine.connect()
 
 
-def _done(connection: sa.Connection, entries: Sequence[_Entry]) -> dict[_Entry, Any]:
-    """What each job has returned."""
-    kinds: dict[object, list[_Entry]] = {}
-    for entry in sorted(entries, key=lambda entry: isinstance(entry.job, Last)):
-        kinds.setdefault(entry.job.work if isinstance(entry.job, Shared) else entry, []).append(entry)
-    results: dict[_Entry, Any] = {}
+def _do(connection: sa.Connection, requests: Sequence[_Request]) -> dict[_Request, Any]:
+    """Do the jobs, those of a kind as one; returns what each has returned."""
+    kinds: dict[object, list[_Request]] = {}
+    for request in sorted(requests, key=lambda request: isinstance(request.job, Last)):
+        kinds.setdefault(request.job.work if isinstance(request.job, Batched) else request, []).append(request)
+    results: dict[_Request, Any] = {}
     for alike in kinds.values():
-        for start in range(0, len(alike), TOGETHER):
-            some = alike[start : start + TOGETHER]
-            results |= zip(some, _results(connection, [entry.job for entry in some]), strict=True)
+        for start in range(0, len(alike), BATCH):
+            some = alike[start : start + BATCH]
+            results |= zip(some, _do_batch(connection, [request.job for request in some]), strict=True)
     return results
 
 
-def _results(connection: sa.Connection, jobs: Sequence[Callable[[sa.Connection], Any]]) -> Sequence[Any]:
-    """Of jobs of one kind."""
+def _do_batch(connection: sa.Connection, jobs: Sequence[Callable[[sa.Connection], Any]]) -> Sequence[Any]:
+    """Do jobs of one kind; there is only one, unless they are L{Batched}."""
     first = jobs[0]
-    if isinstance(first, Shared):
-        return first.work(connection, [job.thing for job in jobs if isinstance(job, Shared)])
+    if isinstance(first, Batched):
+        return first.work(connection, [job.thing for job in jobs if isinstance(job, Batched)])
     return [first(connection)]
 
 
-def _fail(entries: Sequence[_Entry], error: Exception) -> None:
-    for entry in entries:
-        entry.end(None, error)
+def _fail(requests: Sequence[_Request], error: Exception) -> None:
+    for request in requests:
+        request.end(None, error)
 
 
-def _tell(entries: Sequence[_Entry]) -> None:
-    for entry in entries:
-        entry.tell()
+def _answer_all(requests: Sequence[_Request]) -> None:
+    for request in requests:
+        request.answer()

@@ -22,7 +22,7 @@ from twisted.logger import Logger
 
 from mailagent import log as events
 from mailagent.config.outbound import QueueSettings
-from mailagent.database.writer import Shared
+from mailagent.database.writer import Batched
 from mailagent.envelope.outcome import Hop, Outcome
 from mailagent.envelope.queued import QueuedMessage
 from mailagent.envelope.reply import Reply
@@ -41,7 +41,7 @@ from mailagent.queue.lanes import Lanes
 from mailagent.queue.reporter import Content, Reporter
 from mailagent.queue.store import Store
 from mailagent.queue.store_rows import storable
-from mailagent.queue.store_settle import Settled
+from mailagent.queue.store_settle import ItemSettlement
 from mailagent.queue.verdict import judged, overdue
 
 _OUR_TROUBLE = Reply(451, "4.3.0", "Our own trouble, tried again later")
@@ -198,8 +198,8 @@ class Attempts:
             partial(self._reporter.reports, item.message, settlements, began, settings.give_up)
         )
 
-        settled = Settled(item, settlements, reports, began, max(0.0, now - began))
-        settle = Shared(self._store.settle_many, settled)
+        settlement = ItemSettlement(item, settlements, reports, began, max(0.0, now - began))
+        settle = Batched(self._store.settle_many, settlement)
 
         def hold_and_settle(connection: sa.Connection) -> bool:
             self._store.hold_destination(connection, item.destination, now + hold, _reason(settlements))

@@ -26,7 +26,7 @@ from mailagent.queue.store_destinations import RETRY, restore
 from mailagent.queue.store_destinations import hold as hold_destination
 from mailagent.queue.store_nodes import living
 from mailagent.queue.store_rows import ENVELOPE, UnreadableRow, read_message, read_recipient
-from mailagent.queue.store_settle import Settled, retire, settle
+from mailagent.queue.store_settle import ItemSettlement, retire, settle
 
 #: Recipients changed in one transaction: others wait for it.
 BATCH = 100
@@ -117,7 +117,7 @@ class Operator:
                 Settlement(recipient, Outcome(recipient.address, RETURNED), FAILED) for recipient in item.recipients
             ]
             reports = self._reports(connection, message, settlements, now)
-            settle(connection, [Settled(item, settlements, reports, now, 0.0)])
+            settle(connection, [ItemSettlement(item, settlements, reports, now, 0.0)])
             text = VERBS["fail"].text if reports else "failed; nobody is to be told"
             told |= {recipient.id: text for recipient in item.recipients}
         restore(connection, {row["destination"] for row in rows})

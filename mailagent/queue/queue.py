@@ -13,12 +13,12 @@ from zope.interface import implementer
 
 from mailagent.database.reader import Reader
 from mailagent.database.trouble import trouble
-from mailagent.database.writer import Shared, Writer
+from mailagent.database.writer import Batched, Writer
 from mailagent.envelope.queued import QueuedMessage
 from mailagent.interfaces import Chunks, IQueue, StorageFailed, StorageFull
 from mailagent.queue.items import StoredMessage
 from mailagent.queue.store import Store
-from mailagent.queue.store_insert import CHUNK, New
+from mailagent.queue.store_insert import CHUNK, Arrival
 
 
 class ContentLost(StorageFailed):
@@ -54,16 +54,16 @@ class Queue:
                 self._stage(messages, (first, second), pieces)
         self._reactor.callFromThread(self._woken)
 
-    def take(self, messages: Sequence[QueuedMessage], content: bytes) -> Deferred[None]:
+    def enqueue_small(self, messages: Sequence[QueuedMessage], content: bytes) -> Deferred[None]:
         """The same of a content that is small; see L{IQueue}."""
         return self._writer.run(self._insertion(messages, content)).addCallback(lambda _: self._woken())
 
-    def _insertion(self, messages: Sequence[QueuedMessage], content: bytes) -> Shared[New, None]:
-        return Shared(self._store.insert_many, New(messages, content, self._seconds()))
+    def _insertion(self, messages: Sequence[QueuedMessage], content: bytes) -> Batched[Arrival, None]:
+        return Batched(self._store.insert_many, Arrival(messages, content, self._seconds()))
 
     def _publish(self, messages: Sequence[QueuedMessage], chunks: int) -> None:
         now = self._seconds()
-        self._writer.call(lambda connection: self._store.insert(connection, messages, None, now, chunks))
+        self._writer.call(lambda connection: self._store.insert_staged(connection, messages, chunks, now))
 
     def _stage(self, messages: Sequence[QueuedMessage], ahead: Iterable[bytes], pieces: Iterator[bytes]) -> None:
         """Store large content for each message, a transaction for each piece, then publish."""

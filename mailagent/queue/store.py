@@ -19,9 +19,9 @@ from mailagent.queue import store_content, store_destinations, store_insert, sto
 from mailagent.queue.items import QueuedItem, Settlement
 from mailagent.queue.lanes import Allowance
 from mailagent.queue.store_claim import Claimer
-from mailagent.queue.store_insert import New
+from mailagent.queue.store_insert import Arrival
 from mailagent.queue.store_nodes import LEASE
-from mailagent.queue.store_settle import Settled
+from mailagent.queue.store_settle import ItemSettlement
 
 
 class Store:
@@ -78,24 +78,22 @@ class Store:
         """Store a piece of a large message's content, ahead of its envelope. C{number} counts from 0."""
         store_insert.insert_chunk(connection, message_id, number, octets)
 
-    def insert(
-        self,
-        connection: sa.Connection,
-        messages: Sequence[QueuedMessage],
-        body: bytes | None,
-        now: float,
-        chunks: int = 0,
-    ) -> None:
-        """Publish messages, due at once.
+    def insert(self, connection: sa.Connection, messages: Sequence[QueuedMessage], body: bytes, now: float) -> None:
+        """Publish messages that share a small content, due at once."""
+        self.insert_many(connection, [Arrival(messages, body, now)])
 
-        @param body: the content of a small one; C{None} where C{chunks} have been stored for each.
+    def insert_many(self, connection: sa.Connection, arrivals: Sequence[Arrival]) -> Sequence[None]:
+        """The same of several small contents, each with its messages, in as many statements as for one."""
+        return store_insert.insert_many(connection, arrivals)
+
+    def insert_staged(
+        self, connection: sa.Connection, messages: Sequence[QueuedMessage], chunks: int, now: float
+    ) -> None:
+        """The same of a large content, of which so many C{chunks} have been stored for each message without its own.
+
         @raise mailagent.interfaces.StorageFailed: they are not there any more.
         """
-        store_insert.insert(connection, messages, body, chunks, now)
-
-    def insert_many(self, connection: sa.Connection, many: Sequence[New]) -> Sequence[None]:
-        """The same of several small contents, each with its messages, in as many statements as for one."""
-        return store_insert.insert_many(connection, many)
+        store_insert.insert_staged(connection, messages, chunks, now)
 
     def discard(self, connection: sa.Connection, ids: Sequence[str]) -> None:
         """Remove the chunks of messages that will not be published after all."""
@@ -159,9 +157,9 @@ class Store:
         @param at: when the attempt began; C{seconds}: how long it took.
         @return: C{False}, and nothing is written, where the lease is not ours any more.
         """
-        return self.settle_many(connection, [Settled(item, settlements, reports, at, seconds)])[0]
+        return self.settle_many(connection, [ItemSettlement(item, settlements, reports, at, seconds)])[0]
 
-    def settle_many(self, connection: sa.Connection, many: Sequence[Settled]) -> list[bool]:
+    def settle_many(self, connection: sa.Connection, many: Sequence[ItemSettlement]) -> list[bool]:
         """The same of several items, each by itself, in as many statements as for one."""
         return store_settle.settle(connection, many)
 

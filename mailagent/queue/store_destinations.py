@@ -7,7 +7,7 @@ is done at the transaction's end (L{mailagent.database.ending}): many nodes want
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable
 from functools import cache
 from typing import Any, ClassVar
 
@@ -108,10 +108,10 @@ class _Changes:
             connection.execute(_RECOMPUTE, {"names": sorted(computed)})
 
 
-def offer(connection: sa.Connection, due: Mapping[str, float]) -> None:
-    """Something waits at each of these destinations now, from the moment given."""
+def offer(connection: sa.Connection, due: Iterable[tuple[str, float]]) -> None:
+    """Something waits now: at which destinations, and from which moments; there may be several for one."""
     offered = at_end(connection, _Changes).due
-    for name, moment in due.items():
+    for name, moment in due:
         offered[name] = min(moment, offered.get(name, moment))
 
 

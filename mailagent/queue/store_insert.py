@@ -25,8 +25,11 @@ _MESSAGES, _RECIPIENTS = sa.insert(messages), sa.insert(recipients)
 
 
 @attrs.frozen(eq=False)
-class New:
-    """Messages that share a small content, but for those that have their own, and when they came."""
+class Arrival:
+    """Messages that came together and share a small content, but for those that have their own.
+
+    @ivar at: when, in seconds since the epoch: they are due at once.
+    """
 
     messages: Sequence[QueuedMessage]
     body: bytes
@@ -40,45 +43,34 @@ def insert_chunk(connection: sa.Connection, message_id: str, number: int, octets
     connection.execute(sa.insert(chunks), {"message_id": message_id, "number": number, "octets": octets})
 
 
-def insert(
-    connection: sa.Connection, queued: Sequence[QueuedMessage], body: bytes | None, number: int, now: float
-) -> None:
-    """Publish messages: their content is their own, else C{body}, else the C{number} chunks that each has had stored.
+def insert_staged(connection: sa.Connection, queued: Sequence[QueuedMessage], number: int, now: float) -> None:
+    """Publish messages: their content is their own, else the C{number} chunks that each has had stored.
 
     @raise StorageFailed: the chunks are not there any more.
     """
-    if number:
-        _take_staged(connection, [message.id for message in queued if message.body is None])
+    _take_staged(connection, [message.id for message in queued if message.body is None])
     _publish(
         connection,
-        [
-            message_row(message, body, number, now)
-            if message.body is None
-            else message_row(message, message.body, 0, now)
-            for message in queued
-        ],
+        [message_row(message, message.body, 0 if message.body is not None else number, now) for message in queued],
         [recipient_row(message, each, now) for message in queued for each in message.envelope.recipients],
     )
 
 
-def insert_many(connection: sa.Connection, many: Sequence[New]) -> Sequence[None]:
+def insert_many(connection: sa.Connection, arrivals: Sequence[Arrival]) -> Sequence[None]:
     """Publish messages whose content is small, in as many statements as for one."""
-    each = [(message, new) for new in many for message in new.messages]
+    each = [(message, arrival.body, arrival.at) for arrival in arrivals for message in arrival.messages]
     _publish(
         connection,
-        [message_row(message, new.body if message.body is None else message.body, 0, new.at) for message, new in each],
-        [recipient_row(message, to, new.at) for message, new in each for to in message.envelope.recipients],
+        [message_row(message, body if message.body is None else message.body, 0, at) for message, body, at in each],
+        [recipient_row(message, to, at) for message, _, at in each for to in message.envelope.recipients],
     )
-    return [None] * len(many)
+    return [None] * len(arrivals)
 
 
 def _publish(connection: sa.Connection, rows: list[dict[str, Any]], to: list[dict[str, Any]]) -> None:
     connection.execute(_MESSAGES, rows)
     connection.execute(_RECIPIENTS, to)
-    due: dict[str, float] = {}
-    for row in to:
-        due[row["destination"]] = min(row["due"], due.get(row["destination"], row["due"]))
-    offer(connection, due)
+    offer(connection, ((row["destination"], row["due"]) for row in to))
 
 
 def discard(connection: sa.Connection, ids: Sequence[str]) -> None:

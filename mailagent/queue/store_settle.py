@@ -18,7 +18,7 @@ from mailagent.envelope.queued import QueuedMessage
 from mailagent.envelope.reply import Reply
 from mailagent.queue.items import QUEUED, UNFINISHED, QueuedItem, QueuedRecipient, Settlement
 from mailagent.queue.store_destinations import offer
-from mailagent.queue.store_insert import insert
+from mailagent.queue.store_insert import Arrival, insert_many
 from mailagent.queue.store_rows import storable
 
 _NEW = ["state", "attempts", "due", "delay_told", "finished", "reply_code", "reply_status", "reply_text", "host"]
@@ -55,8 +55,9 @@ _DROP = sa.delete(chunks).where(chunks.c.message_id.in_(sa.bindparam("ids", expa
 
 
 @attrs.frozen(eq=False)
-class Settled:
-    """What came of an item's recipients. See L{mailagent.queue.store.Store.settle}."""
+class ItemSettlement:
+    """What becomes of an item: of its recipients, one by one, with the reports that are due. See
+    L{mailagent.queue.store.Store.settle}."""
 
     item: QueuedItem
     settlements: Sequence[Settlement]
@@ -83,41 +84,39 @@ def _hold_fast(connection: sa.Connection, item: QueuedItem, some: Sequence[Queue
     return len(connection.scalars(_HELD_FAST, _lease(item, some)).all()) == len(some)
 
 
-def settle(connection: sa.Connection, many: Sequence[Settled]) -> list[bool]:
+def settle(connection: sa.Connection, many: Sequence[ItemSettlement]) -> list[bool]:
     """See L{mailagent.queue.store.Store.settle}."""
     ours = _ours(connection, many)
-    written = [settled for settled, held in zip(many, ours, strict=True) if held]
+    written = [each for each, held in zip(many, ours, strict=True) if held]
     if written:
         _write(connection, written)
-    for settled in written:
-        for message, body in settled.reports:
-            insert(connection, [message], body, 0, settled.end)
+    if reports := [Arrival([message], body, each.end) for each in written for message, body in each.reports]:
+        insert_many(connection, reports)
     return ours
 
 
-def _ours(connection: sa.Connection, many: Sequence[Settled]) -> list[bool]:
+def _ours(connection: sa.Connection, many: Sequence[ItemSettlement]) -> list[bool]:
     """For each, whether the lease of those it names is ours, and stays so in this transaction."""
-    ids = [settlement.recipient.id for settled in many for settlement in settled.settlements]
-    tokens = {settled.item.token for settled in many}
+    ids = [settlement.recipient.id for each in many for settlement in each.settlements]
+    tokens = {each.item.token for each in many}
     held = connection.execute(_HELD_BY, {"ids": ids, "tokens": list(tokens)}).all()
     found = Counter(row.lease_token for row in held)
-    return [found.pop(settled.item.token, 0) == len(settled.settlements) for settled in many]
+    return [found.pop(each.item.token, 0) == len(each.settlements) for each in many]
 
 
-def _write(connection: sa.Connection, many: Sequence[Settled]) -> None:
+def _write(connection: sa.Connection, many: Sequence[ItemSettlement]) -> None:
     new: list[dict[str, object]] = []
     history: list[dict[str, object]] = []
-    due: dict[str, float] = {}
+    due: list[tuple[str, float]] = []
     ended: dict[str, float] = {}
-    for settled in many:
-        for settlement in settled.settlements:
-            new.append(_settled(settlement, settled.end))
-            history += _attempted(settlement, settled.at, settled.seconds)
+    for each in many:
+        for settlement in each.settlements:
+            new.append(_settled(settlement, each.end))
+            history += _attempted(settlement, each.at, each.seconds)
             if settlement.state == QUEUED:
-                destination = settled.item.destination
-                due[destination] = min(_due(settlement), due.get(destination, _due(settlement)))
+                due.append((each.item.destination, _due(settlement)))
             else:
-                ended[settled.item.message.id] = settled.end
+                ended[each.item.message.id] = each.end
     connection.execute(_SETTLE, new)
     if history:
         connection.execute(_HISTORY, history)
@@ -136,7 +135,7 @@ def release(connection: sa.Connection, item: QueuedItem, due: float | None) -> b
         changes["due"] = due
     ids = [recipient.id for recipient in item.recipients]
     connection.execute(sa.update(recipients).where(recipients.c.id.in_(ids)).values(changes))
-    offer(connection, {item.destination: min(each.due for each in item.recipients) if due is None else due})
+    offer(connection, ((item.destination, each.due if due is None else due) for each in item.recipients))
     return True
 
 

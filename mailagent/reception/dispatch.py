@@ -50,7 +50,7 @@ class Dispatch:
         if queue is None or not (self.queued or self.notice):
             return mailstore.commit(id_, self.copies, body)
         if not (self.copies or self.notice) and (content := body.at_hand()) is not None:
-            return queue.take(self.queued, content)
+            return queue.enqueue_small(self.queued, content)
         return mailstore.commit(id_, self.copies, body, partial(self._enqueue, queue))
 
     def _enqueue(self, queue: IQueue, content: Chunks) -> None:

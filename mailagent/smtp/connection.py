@@ -37,6 +37,7 @@ from mailagent.smtp import replies
 from mailagent.smtp.command_buffer import CommandBuffer
 from mailagent.smtp.direct_write import write_now
 from mailagent.smtp.peer import Peer
+from mailagent.smtp.turns import Turns
 
 #: Octets that may wait behind a pending decision before the peer is no longer read.
 READ_AHEAD = 65536
@@ -54,6 +55,7 @@ class Connection(smtp.ESMTP):
     timeout: float  # type: ignore[assignment]
     limits = Limits()
     budget = Budget(limits.memory)
+    turns: Turns | None = None
     seconds: Callable[[], float] = staticmethod(time.monotonic)
     admit: Callable[[Any], Reply | None] = staticmethod(lambda session: None)
     ended: Callable[[Any], None] = staticmethod(lambda session: None)

@@ -30,6 +30,7 @@ from mailagent.smtp.peer import Peer
 from mailagent.smtp.proxied import Proxies
 from mailagent.smtp.role import Role
 from mailagent.smtp.session import Session
+from mailagent.smtp.turns import Turns
 
 #: Seconds for the last replies to leave after the time for open transactions is up.
 _LAST_WORDS = 1.0
@@ -104,6 +105,7 @@ class SessionFactory(smtp.SMTPFactory):
         self._reports = reports
         self._tls = tls
         self._clock = clock
+        self._turns = Turns(clock)
         self._budget = budget or Budget()
         self.limits = limits
         self._admission = admission or Admission()
@@ -140,6 +142,7 @@ class SessionFactory(smtp.SMTPFactory):
         session.callLater = self._clock.callLater  # type: ignore[method-assign, assignment]
         session.seconds = self._clock.seconds
         session.budget = self._budget
+        session.turns = self._turns
         session.admit = self._admit
         session.ended = self._ended
         session.released = self._leave

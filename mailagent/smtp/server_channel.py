@@ -29,6 +29,9 @@ from mailagent.smtp.incoming import IncomingMessage
 
 #: Commands of one session that are carried out while all others wait. One that pipelines a long group has fewer.
 _MOST_STEPS = 25
+#: After so many turns without a pause it waits for its turn with others of its kind. A message to a hundred recipients
+#: (RFC 5321 section 4.5.3.1.8), sent in one go, has fewer.
+_MOST_TURNS = 5
 
 __all__ = ["READ_AHEAD", "ServerChannel"]
 
@@ -55,6 +58,7 @@ class ServerChannel(Connection):
         self._commands = 0
         self._errors = 0
         self._pumping = False
+        self._turns_taken = 0
 
     @property
     def in_transaction(self) -> bool:
@@ -102,10 +106,14 @@ class ServerChannel(Connection):
         self._regulate()
 
     def _give_way(self) -> None:
-        """Let the others have their turn."""
+        """Let the others have their turn; those who have sent very many commands wait for each other."""
         turn: Deferred[None] = Deferred()
         self._decide(turn, lambda _: None)
-        self.callLater(0, lambda: turn.callback(None))
+        self._turns_taken += 1
+        if self.turns is not None and self._turns_taken >= _MOST_TURNS:
+            self.turns.wait(lambda: turn.callback(None))
+        else:
+            self.callLater(0, lambda: turn.callback(None))
 
     def _step(self) -> bool:
         """Take one command or all content there is; C{False} if there is nothing to take."""
@@ -121,6 +129,7 @@ class ServerChannel(Connection):
             return False
         line = self._input.take_line(self._longest_line)
         if line is None:
+            self._turns_taken = 0
             return False
         if self._takes_response(line):
             return True

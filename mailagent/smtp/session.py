@@ -48,6 +48,7 @@ class Session(SessionAuth, Transfer):
     @ivar authenticated: whether the client has logged in.
     @ivar peer: who is at the other end.
     @ivar xclients: who may tell by XCLIENT who is.
+    @ivar turns: where it waits with others that have sent very many commands; C{None}: there are none.
     @ivar seconds: tells the time, in seconds from some moment.
     @ivar ended: called with the session when its connection is gone.
     @ivar released: called with the session when, moreover, nothing is pending of what its client asked for; perhaps

@@ -66,18 +66,18 @@ class Owner:
     def _enqueue(self, octets: bytes, number: int, messages: Sequence[Mapping[str, Any]], whole: bool) -> Any:
         unpacked = wire.unpack(messages)
         if whole and not self._budget.exhausted:
-            return self._take_at_once(unpacked, octets)
+            return self._enqueue_small(unpacked, octets)
         self._coming[number] = (unpacked, self._mailstore.stage(None))
         return self._piece(octets, number, whole)
 
-    def _take_at_once(self, messages: Sequence[QueuedMessage], octets: bytes) -> Deferred[None]:
+    def _enqueue_small(self, messages: Sequence[QueuedMessage], octets: bytes) -> Deferred[None]:
         held = len(octets) + sum(len(message.body or b"") for message in messages)
 
         def release(result: Any) -> Any:
             self._budget.change(-held)
             return result
 
-        taken = self._queue.take(messages, octets)
+        taken = self._queue.enqueue_small(messages, octets)
         self._budget.change(held)
         return taken.addBoth(release)
 

@@ -60,7 +60,7 @@ class RemoteQueue:
             if not whole:
                 self._reactor.callFromThread(self._channel.tell, "forget", number=number)
 
-    def take(self, messages: Sequence[QueuedMessage], content: bytes) -> Deferred[None]:
+    def enqueue_small(self, messages: Sequence[QueuedMessage], content: bytes) -> Deferred[None]:
         """See L{IQueue}."""
         facts = {"number": next(self._numbers), "whole": True, "messages": wire.pack(messages)}
 

@@ -268,7 +268,7 @@ def test_who_may_not_read_it_is_told_so(site: Site, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_locked_database_is_said_to_be(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mailagent.cli.queue_access.BUSY", 0.01)
+    monkeypatch.setattr("mailagent.cli.database.BUSY", 0.01)
     site.put("m1", "a@a.example")
     with site.database.engine.begin():
         done = site.run("drop", "m1")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
-from twisted.internet.defer import Deferred, succeed
-from twisted.python.failure import Failure
+from twisted.internet.defer import succeed
 
 from mailagent.compose.account import MAX_PASSWORD, Account, NoPassword, password_by, password_in
 from mailagent.envelope.reply import Reply
 from mailagent.smtp.client_auth import Login
 from mailagent.smtp.sending_failed import LoginFailed
+from tests.deferreds import result
 
 WRONG = LoginFailed("the server refuses the login: 535 5.7.8 Wrong", Reply(535, "5.7.8", "Wrong"))
 NOT_NOW = LoginFailed("the server refuses the login: 454 4.7.0 Later", Reply(454, "4.7.0", "Later"))
@@ -43,12 +42,7 @@ def account(*answers: str, asking: int = 1, told: list[str] | None = None) -> Ac
 
 
 def session(account: Account, server: Server) -> Login:
-    results: list[Any] = []
-    Deferred.fromCoroutine(account.session(server.session)).addBoth(results.append)
-    (result,) = results
-    if isinstance(result, Failure):
-        result.raiseException()
-    return cast(Login, result)
+    return result(account.session(server.session))
 
 
 def test_a_password_is_asked_for_once() -> None:

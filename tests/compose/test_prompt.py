@@ -11,12 +11,12 @@ from typing import Any, cast
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
-from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from mailagent.compose.correspondent import parse_correspondents
 from mailagent.compose.prompt import Cancelled, Interrupted, IPrompter, TerminalPrompter
 from tests.compose.terminal import CTRL_C, CTRL_D, ENTER
+from tests.deferreds import value
 
 EARLIER = parse_correspondents("Ann Example <ann@example.org>; bob@example.org")
 PATIENCE = 20.0  # seconds, for what takes milliseconds
@@ -62,10 +62,7 @@ class Desk:
         deferred.addBoth(results.append)
         while not results:
             self.reactor.calls.get(timeout=PATIENCE)()
-        (result,) = results
-        if isinstance(result, Failure):
-            result.raiseException()
-        return result
+        return value(*results)
 
     def ask(self, *keys: str) -> Any:
         return self._prompted(self.prompter.ask("To: "), "To:", keys)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable
-from typing import Any, cast
+from collections.abc import Iterable
+from typing import cast
 
 import pytest
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.python.failure import Failure
+from twisted.internet.defer import fail, succeed
 
 from mailagent.compose.submit import Submission
 from mailagent.envelope.address import Address
@@ -16,6 +15,7 @@ from mailagent.envelope.outcome import Outcome
 from mailagent.envelope.reply import Reply
 from mailagent.smtp.sender import Sender
 from mailagent.smtp.sending_failed import SendingFailed, Unreachable
+from tests.deferreds import result
 
 ANN = Address("ann", "example.org")
 ENVELOPE = Envelope(None, (ANN,))
@@ -51,25 +51,15 @@ def through(session: Session) -> Submission:
     return Submission(lambda: succeed(cast(Sender, session)))
 
 
-def outcome(coroutine: Coroutine[Deferred[Any], Any, tuple[Outcome, ...]]) -> tuple[Outcome, ...]:
-    """What comes of it, at once."""
-    results: list[Any] = []
-    Deferred.fromCoroutine(coroutine).addBoth(results.append)
-    (result,) = results
-    if isinstance(result, Failure):
-        result.raiseException()
-    return cast(tuple[Outcome, ...], result)
-
-
 def test_a_check_is_a_session_of_its_own() -> None:
     session = Session()
-    assert outcome(through(session).check(ENVELOPE)) == OUTCOMES
+    assert result(through(session).check(ENVELOPE)) == OUTCOMES
     assert session.asked == ["check", "quit"]
 
 
 def test_a_message_is_handed_over_in_blocks() -> None:
     session, message = Session(), [b"x", b"y"]
-    assert outcome(through(session).submit(ENVELOPE, message)) == OUTCOMES
+    assert result(through(session).submit(ENVELOPE, message)) == OUTCOMES
     assert session.blocks == message
     assert session.asked == ["submit", "quit"]
 
@@ -77,17 +67,17 @@ def test_a_message_is_handed_over_in_blocks() -> None:
 def test_a_check_that_failed_is_left_in_good_order() -> None:
     session = Session(SendingFailed("no"))
     with pytest.raises(SendingFailed):
-        outcome(through(session).check(ENVELOPE))
+        result(through(session).check(ENVELOPE))
     assert session.asked == ["check", "quit"]
 
 
 def test_a_submission_that_failed_is_left_in_good_order() -> None:
     session = Session(SendingFailed("no"))
     with pytest.raises(SendingFailed):
-        outcome(through(session).submit(ENVELOPE, [b"x"]))
+        result(through(session).submit(ENVELOPE, [b"x"]))
     assert session.asked == ["submit", "quit"]
 
 
 def test_no_session_is_the_same_failure() -> None:
     with pytest.raises(Unreachable):
-        outcome(Submission(lambda: fail(Unreachable("no"))).check(ENVELOPE))
+        result(Submission(lambda: fail(Unreachable("no"))).check(ENVELOPE))

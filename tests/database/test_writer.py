@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailagent.database.engine import database_url, for_writing
 from mailagent.database.transaction import TRIES
 from mailagent.database.trouble import Conflict, TooSlow
-from mailagent.database.writer import TOGETHER, Last, Shared, Writer
+from mailagent.database.writer import BATCH, Batched, Last, Writer
 from mailagent.interfaces import StorageFailed, StorageFull
 from tests.database.kinds import only_postgresql
 from tests.database.support import Caller, Database
@@ -116,7 +116,7 @@ def note_all(connection: sa.Connection, names: Sequence[str]) -> list[str]:
 
 def test_jobs_of_one_kind_that_wait_are_done_as_one(writer: Writer, engine: sa.Engine) -> None:
     held = Held(writer)
-    waiting = [writer.run(job) for job in (Shared(note_all, "a"), note("x"), Shared(note_all, "b"))]
+    waiting = [writer.run(job) for job in (Batched(note_all, "a"), note("x"), Batched(note_all, "b"))]
     held.let_go()
     assert results(writer, *waiting) == ["a of 2", "x", "b of 2"]
     assert noted(engine) == ["a", "b", "x"]
@@ -124,14 +124,14 @@ def test_jobs_of_one_kind_that_wait_are_done_as_one(writer: Writer, engine: sa.E
 
 def test_no_more_of_one_kind_are_done_as_one_than_a_statement_takes(writer: Writer) -> None:
     held = Held(writer)
-    waiting = [writer.run(Shared(note_all, f"{number:03}")) for number in range(TOGETHER + 1)]
+    waiting = [writer.run(Batched(note_all, f"{number:03}")) for number in range(BATCH + 1)]
     held.let_go()
-    assert results(writer, waiting[0], waiting[-1]) == [f"000 of {TOGETHER}", f"{TOGETHER} of 1"]
+    assert results(writer, waiting[0], waiting[-1]) == [f"000 of {BATCH}", f"{BATCH} of 1"]
 
 
 def test_one_of_a_kind_that_fails_fails_alone(writer: Writer, engine: sa.Engine) -> None:
     held = Held(writer)
-    waiting = [writer.run(Shared(note_all, name)) for name in "aab"]
+    waiting = [writer.run(Batched(note_all, name)) for name in "aab"]
     held.let_go()
     first, second, third = results(writer, *waiting)
     assert (first, third) == ("a of 1", "b of 1")

@@ -111,20 +111,17 @@ def read(name: str, text: str) -> Dialogue:
     return attrs.evolve(dialogue, turns=tuple(Turn(said, tuple(replies), wait) for said, replies, wait in turns))
 
 
+#: Lines that say something of a dialogue by being there.
+_FLAGS = {"as written", "in the clear", "lockstep", "queue", "xclient"}
+
+
 def _about(dialogue: Dialogue, line: str) -> Dialogue:
     mark, _, rest = line.partition(" ")
     if mark == "peer":
         return attrs.evolve(dialogue, peer=rest)
-    if line == "as written":
-        return attrs.evolve(dialogue, as_written=True)
-    if line == "xclient":
-        return attrs.evolve(dialogue, xclient=True)
-    if line == "in the clear":
-        return attrs.evolve(dialogue, in_the_clear=True)
-    if line == "lockstep":
-        return attrs.evolve(dialogue, lockstep=True)
-    if line == "queue":
-        return attrs.evolve(dialogue, queue=True)
+    if line in _FLAGS:
+        flag: dict[str, Any] = {line.replace(" ", "_"): True}
+        return attrs.evolve(dialogue, **flag)
     if line == "users":
         return attrs.evolve(dialogue, users=USERS)
     if mark == "role":

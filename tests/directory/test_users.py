@@ -12,7 +12,6 @@ from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -22,7 +21,7 @@ from mailagent.directory.users_file import UsersFile
 from mailagent.directory.users_storage import locked, replace_file
 from mailagent.interfaces import IProvenLogin
 from tests.directory.test_users_file import ARGON2, PENCIL, SCRAM
-from tests.maildir.support import Events, Threads
+from tests.maildir.support import Events, Threads, logged
 
 FILE = UsersFile.parse(f"Ann:{PENCIL}\n".encode()).with_secret(b"0123456789")
 
@@ -72,15 +71,13 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Any:
-    events = Events()
-    globalLogPublisher.addObserver(events)
     threads, clock = Threads(), Clock()
     path = tmp_path / "users"
     path.write_bytes(bytes(FILE))
-    made = Bench(path, Users(str(path), threads.run, clock.seconds), threads, clock, events)
-    made.look()
-    yield made
-    globalLogPublisher.removeObserver(events)
+    with logged() as events:
+        made = Bench(path, Users(str(path), threads.run, clock.seconds), threads, clock, events)
+        made.look()
+        yield made
 
 
 def test_it_is_a_checker(bench: Bench) -> None:

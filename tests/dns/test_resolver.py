@@ -12,18 +12,10 @@ from twisted.internet.task import Clock
 
 from mailagent.dns.query import MX, Answer, DNSTrouble, NoSuchDomain
 from mailagent.dns.resolver import Resolver
+from tests.deferreds import result
 from tests.dns_server import serving
 
 TROUBLE, NOBODY = Answer(error=DNSTrouble("no answer"), seconds=10), Answer(error=NoSuchDomain("none"), seconds=60)
-
-
-def result(awaitable: Any) -> Any:
-    """What a coroutine that need not wait comes to."""
-    results: list[Any] = []
-    Deferred.fromCoroutine(awaitable).addBoth(results.append)
-    if isinstance(results[0], BaseException) or hasattr(results[0], "raiseException"):
-        results[0].raiseException()
-    return results[0]
 
 
 class Threads:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import signal
 import smtplib
 import subprocess
@@ -23,6 +25,18 @@ ELSEWHERE = "zed@elsewhere.test"
 SMALL = "Subject: small\r\n\r\nsmall\r\n"
 #: Beyond what is kept in memory while it arrives, and what the queue keeps in one piece.
 LARGE = "Subject: large\r\n\r\n" + "a large message\r\n" * 20_000
+#: What the queue is written to.
+LOG = "queue.db-wal"
+#: A round has one of each kind of trouble, and a success.
+_TROUBLES = [
+    (f"write user1/tmp/ {errno.ENOSPC}", USER1, 452),
+    (f"sync user1/new {errno.EIO}", USER1, 451),
+    (f"open user1/tmp/ {errno.EROFS}", USER1, 451),
+    (f"write {LOG} {errno.ENOSPC}", ELSEWHERE, 452),
+    (f"sync {LOG} {errno.EIO}", ELSEWHERE, 451),
+    ("none none 1", USER1, 250),
+]
+_NUMBER = re.compile(rb"^X-Number: (\d+)$", re.MULTILINE)
 _SOURCE = Path(__file__).with_name("faults.c")
 #: Nothing is tried twice while a test runs, so that the queue is idle.
 _CONFIGURATION = """
@@ -171,3 +185,43 @@ class Load:
 
 def hang_up(site: Site) -> None:
     site.server.signal(signal.SIGHUP)
+
+
+def assert_whole(messages: list[bytes]) -> set[int]:
+    """No message is torn; returns their numbers."""
+    numbers = set()
+    for each in messages:
+        assert each.endswith(b"\nend\n")
+        found = _NUMBER.search(each)
+        assert found
+        numbers.add(int(found[1]))
+    return numbers
+
+
+def lose_and_regain_a_mailbox(site: Site, load: Load, rounds: int) -> None:
+    """Take C{user1}'s away under load, and give it back. Mail for it is put off meanwhile, and none is lost."""
+    mailbox, aside = site.server.mailboxes / "user1", site.server.mailboxes / "aside"
+    for _ in range(rounds):
+        load.wait_for_more(USER1)
+        refused = len(load.refused)
+        mailbox.rename(aside)
+        load.wait_for(lambda refused=refused: len(load.refused) > refused)  # type: ignore[misc]
+        load.wait_for_more(USER2)
+        aside.rename(mailbox)
+    load.wait_for_more(USER1)
+    load.end()
+    assert set(load.refused) == {451}
+    for recipient, user in ((USER1, "user1"), (USER2, "user2")):
+        assert set(load.acknowledged[recipient]) <= assert_whole(site.mailbox(user))
+    for path in (mailbox / "tmp").iterdir():  # where it was taken away, nobody could tidy up
+        path.unlink()
+
+
+def play_troubles(site: Site, *contents: str) -> None:
+    """A round of storage that fails, each kind once for each content, with the reply that it should have."""
+    with site.connect() as client:
+        for rule, recipient, expected in _TROUBLES:
+            with site.failing(rule):
+                for content in contents:
+                    assert send(client, content, recipient)[0] == expected
+        client.docmd("MAIL FROM:<>")  # and gone, amid a transaction

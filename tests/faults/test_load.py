@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import resource
 import socket
 from collections.abc import Iterator
@@ -13,10 +12,22 @@ from select import select
 
 import pytest
 
-from tests.faults.site import ELSEWHERE, LARGE, SMALL, USER1, USER2, Held, Load, Site, hang_up, send, started
+from tests.faults.site import (
+    ELSEWHERE,
+    LARGE,
+    SMALL,
+    USER1,
+    USER2,
+    Held,
+    Load,
+    Site,
+    hang_up,
+    lose_and_regain_a_mailbox,
+    send,
+    started,
+)
 
 SHORT_AND_LONG = pytest.mark.parametrize("rounds", [5, pytest.param(200, marks=pytest.mark.torture)])
-_NUMBER = re.compile(rb"^X-Number: (\d+)$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +65,6 @@ def is_greeted(client: socket.socket) -> bool:
         return False
 
 
-def assert_whole(messages: list[bytes]) -> set[int]:
-    """Their numbers."""
-    numbers = set()
-    for each in messages:
-        assert each.endswith(b"\nend\n")
-        found = _NUMBER.search(each)
-        assert found
-        numbers.add(int(found[1]))
-    return numbers
-
-
 @pytest.mark.parametrize(("content", "recipient"), [(SMALL, USER1), (LARGE, USER1), (LARGE, ELSEWHERE)])
 def test_without_descriptors_a_message_is_refused_for_now(site: Site, content: str, recipient: str) -> None:
     with site.connect() as client:
@@ -92,22 +92,8 @@ def test_connections_beyond_the_last_descriptor_are_turned_away_and_later_ones_s
 @pytest.mark.timeout(900)
 def test_a_mailbox_that_goes_and_comes_back_under_load_loses_nothing(site: Site, rounds: int) -> None:
     load = Load(site, USER1, USER1, USER2)
-    mailbox, aside = site.server.mailboxes / "user1", site.server.mailboxes / "aside"
-    for _ in range(rounds):
-        load.wait_for_more(USER1)
-        refused = len(load.refused)
-        mailbox.rename(aside)
-        load.wait_for(lambda refused=refused: len(load.refused) > refused)  # type: ignore[misc]
-        load.wait_for_more(USER2)
-        aside.rename(mailbox)
-    load.wait_for_more(USER1)
-    load.end()
-    assert set(load.refused) == {451}
-    for recipient, user in ((USER1, "user1"), (USER2, "user2")):
-        assert set(load.acknowledged[recipient]) <= assert_whole(site.mailbox(user))
+    lose_and_regain_a_mailbox(site, load, rounds)
     assert len(site.mailbox("user1")) >= len(load.acknowledged[USER1])
-    for path in (mailbox / "tmp").iterdir():  # where it was taken away, nobody could tidy up
-        path.unlink()
 
 
 @pytest.mark.parametrize("rounds", [50, pytest.param(1000, marks=pytest.mark.torture)])

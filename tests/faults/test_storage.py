@@ -9,10 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.site import ELSEWHERE, LARGE, SMALL, USER1, USER2, Held, Site, send
+from tests.faults.site import ELSEWHERE, LARGE, LOG, SMALL, USER1, USER2, Held, Site, play_troubles, send
 
 FULL, FAILED, UNWRITABLE = (452, "4.3.1"), (451, "4.3.0"), (451, "4.2.0")
-LOG = "queue.db-wal"
 
 pytestmark = pytest.mark.requires("cc")
 
@@ -115,32 +114,14 @@ def test_mail_that_waits_for_a_database_that_hangs_leaves_threads_to_local_mail(
     assert replies == [(250, "2.0.0")] * len(senders)
 
 
-#: A round has one of each kind of trouble, and a success.
-_ROUND = [
-    (f"write user1/tmp/ {errno.ENOSPC}", USER1, 452),
-    (f"sync user1/new {errno.EIO}", USER1, 451),
-    (f"open user1/tmp/ {errno.EROFS}", USER1, 451),
-    (f"write {LOG} {errno.ENOSPC}", ELSEWHERE, 452),
-    (f"sync {LOG} {errno.EIO}", ELSEWHERE, 451),
-    ("none none 1", USER1, 250),
-]
-
-
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("rounds", [50, pytest.param(1000, marks=pytest.mark.torture)])
 def test_rounds_of_trouble_leak_nothing(site: Site, rounds: int) -> None:
-    def play() -> None:
-        with site.connect() as client:
-            for rule, recipient, expected in _ROUND:
-                with site.failing(rule):
-                    assert send(client, SMALL, recipient)[0] == expected
-            client.docmd("MAIL FROM:<>")  # and gone, amid a transaction
-
     for _ in range(10):
-        play()
+        play_troubles(site, SMALL)
     before = Held.by(site.server.pid)
     for _ in range(rounds):
-        play()
+        play_troubles(site, SMALL)
     with site.connect() as client:  # whose end has been seen when the next is answered
         client.noop()
     after = Held.by(site.server.pid)

@@ -10,9 +10,25 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.faults.site import ELSEWHERE, LARGE, SMALL, USER1, USER2, Held, Load, Site, build, hang_up, send, started
-from tests.faults.test_load import assert_whole, descriptors
-from tests.faults.test_storage import FAILED, FULL, LOG, UNWRITABLE
+from tests.faults.site import (
+    ELSEWHERE,
+    LARGE,
+    LOG,
+    SMALL,
+    USER1,
+    USER2,
+    Held,
+    Load,
+    Site,
+    build,
+    hang_up,
+    lose_and_regain_a_mailbox,
+    play_troubles,
+    send,
+    started,
+)
+from tests.faults.test_load import descriptors
+from tests.faults.test_storage import FAILED, FULL, UNWRITABLE
 
 WORKERS = 2
 pytestmark = [pytest.mark.requires("cc"), pytest.mark.timeout(3600)]
@@ -118,21 +134,7 @@ def test_a_process_without_descriptors_puts_off_what_it_cannot_do_and_no_other_d
 @pytest.mark.parametrize("rounds", [2, pytest.param(100, marks=pytest.mark.torture)])
 def test_a_mailbox_that_goes_and_comes_back_loses_nothing(site: Site, rounds: int) -> None:
     load = Load(site, USER1, USER1, USER1, USER2)
-    mailbox, aside = site.server.mailboxes / "user1", site.server.mailboxes / "aside"
-    for _ in range(rounds):
-        load.wait_for_more(USER1)
-        refused = len(load.refused)
-        mailbox.rename(aside)
-        load.wait_for(lambda refused=refused: len(load.refused) > refused)  # type: ignore[misc]
-        load.wait_for_more(USER2)
-        aside.rename(mailbox)
-    load.wait_for_more(USER1)
-    load.end()
-    assert set(load.refused) == {451}
-    for recipient, user in ((USER1, "user1"), (USER2, "user2")):
-        assert set(load.acknowledged[recipient]) <= assert_whole(site.mailbox(user))
-    for path in (mailbox / "tmp").iterdir():  # where it was taken away, nobody could tidy up
-        path.unlink()
+    lose_and_regain_a_mailbox(site, load, rounds)
 
 
 @pytest.mark.parametrize("rounds", [20, pytest.param(1000, marks=pytest.mark.torture)])
@@ -158,32 +160,13 @@ def test_a_storm_of_sighup_disturbs_nobody_and_leaks_nothing(site: Site, rounds:
     assert_no_more(before, after, rounds)
 
 
-#: A round has one of each kind of trouble, and a success.
-_ROUND = [
-    (f"write user1/tmp/ {errno.ENOSPC}", USER1, 452),
-    (f"sync user1/new {errno.EIO}", USER1, 451),
-    (f"open user1/tmp/ {errno.EROFS}", USER1, 451),
-    (f"write {LOG} {errno.ENOSPC}", ELSEWHERE, 452),
-    (f"sync {LOG} {errno.EIO}", ELSEWHERE, 451),
-    ("none none 1", USER1, 250),
-]
-
-
 @pytest.mark.parametrize("rounds", [6, pytest.param(1000, marks=pytest.mark.torture)])
 def test_rounds_of_trouble_leak_nothing(site: Site, rounds: int) -> None:
-    def play() -> None:
-        with site.connect() as client:
-            for rule, recipient, expected in _ROUND:
-                with site.failing(rule):
-                    for content in (SMALL, LARGE):
-                        assert send(client, content, recipient)[0] == expected
-            client.docmd("MAIL FROM:<>")  # and gone, amid a transaction
-
     for _ in range(rounds // 2):  # what is made once, and what is kept for the next time
-        play()
+        play_troubles(site, SMALL, LARGE)
     before = all_held(site)
     for _ in range(rounds - rounds // 2):
-        play()
+        play_troubles(site, SMALL, LARGE)
     with site.connect() as client:  # whose end has been seen when the next is answered
         client.noop()
     assert_no_more(before, all_held(site), rounds)

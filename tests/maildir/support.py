@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from twisted.internet.defer import Deferred, execute
-from twisted.logger import ILogObserver, LogEvent, Logger
+from twisted.logger import ILogObserver, LogEvent, Logger, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -66,6 +67,17 @@ class Events(list[LogEvent]):
     @property
     def named(self) -> list[str]:
         return [event["event"] for event in self]
+
+
+@contextmanager
+def logged() -> Iterator[Events]:
+    """What anybody logs in the block."""
+    events = Events()
+    globalLogPublisher.addObserver(events)
+    try:
+        yield events
+    finally:
+        globalLogPublisher.removeObserver(events)
 
 
 def memory_maildirs(*mailboxes: Mailbox, seconds: Callable[[], float] = lambda: 0.0) -> MemoryFiles:

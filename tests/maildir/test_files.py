@@ -101,9 +101,10 @@ def test_only_a_regular_file_has_a_time(layer: tuple[FileLayer, str]) -> None:
     assert files.modified(f"{directory}/directory") is None
 
 
-def test_a_good_directory_is_writable(layer: tuple[FileLayer, str]) -> None:
+def test_a_good_directory_is_writable_and_left_as_it_is(layer: tuple[FileLayer, str]) -> None:
     files, directory = layer
     files.check_writable(directory)
+    assert files.list_directory(directory) == []
 
 
 def test_files_are_for_the_owner_alone_and_not_inherited(tmp_path: Path) -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
-from twisted.internet.defer import Deferred
-
 from mailagent.envelope.address import Address
 from mailagent.envelope.envelope import Envelope
 from mailagent.envelope.notify import Notify
@@ -13,8 +9,6 @@ from mailagent.envelope.outcome import Hop, Outcome
 from mailagent.envelope.queued import QueuedMessage
 from mailagent.envelope.reply import Reply
 from mailagent.queue.items import DELIVERED, QUEUED, QueuedItem, QueuedRecipient, Settlement
-
-_T = TypeVar("_T")
 
 ANN = Address("ann", "example.org")
 NOW = 1_800_000_000.0
@@ -51,11 +45,3 @@ def deferred(item: QueuedItem, due: float) -> list[Settlement]:
 def names(items: list[QueuedItem]) -> list[tuple[str, list[str]]]:
     """Which messages, to whom."""
     return [(item.message.id, [str(each.address) for each in item.recipients]) for item in items]
-
-
-def result(done: Deferred[_T]) -> _T:
-    """What a C{Deferred} that has fired came to."""
-    found: list[_T] = []
-    done.addCallback(found.append)
-    assert found, "has not fired, or has failed"
-    return found[0]

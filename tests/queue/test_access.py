@@ -14,7 +14,7 @@ from twisted.logger import ILogObserver, LogEvent, Logger
 
 from mailagent.interfaces import StorageFailed, StorageFull
 from mailagent.queue.access import LONGEST_PAUSE, Access
-from tests.queue.support import result
+from tests.deferreds import result
 
 _T = TypeVar("_T")
 

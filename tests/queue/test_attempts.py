@@ -15,8 +15,9 @@ from mailagent.queue import reporter
 from mailagent.queue.store_claim import SMALL
 from mailagent.queue.store_nodes import LEASE
 from tests.database.support import Database
+from tests.deferreds import result
 from tests.queue.site import Answer, Site, all_told, raising, running
-from tests.queue.support import HOP, LATER, NEVER, STORED, message, result
+from tests.queue.support import HOP, LATER, NEVER, STORED, message
 
 BOB, EVE = Address("bob", "there.example"), Address("eve", "there.example")
 

@@ -33,7 +33,7 @@ def test_a_messages_history_is_told_with_each_attempt(database: Database, store:
 def test_a_large_message_is_given_whole_from_its_pieces(database: Database, store: Store) -> None:
     for number, piece in enumerate([b"Subject: x\n", b"\nhi\n", b"there\n"]):
         database.write(store.insert_chunk, "m1", number, piece)
-    database.write(store.insert, [message("m1", "a@a.example")], None, NOW, 3)
+    database.write(store.insert_staged, [message("m1", "a@a.example")], 3, NOW)
     with database.reading.begin() as connection:
         assert b"".join(raw(connection, "m1")) == b"Received: here\nSubject: x\n\nhi\nthere\n"
         assert tell(connection, "m1").header == b"Received: here\nSubject: x\n"

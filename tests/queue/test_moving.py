@@ -60,7 +60,7 @@ class Site:
             put(self.ours.settle, item, all_as(item, STORED) if ended else deferred(item, NOW), [], NOW, 0.0)
         for number, octets in enumerate((b"large", b"content")):
             put(self.ours.insert_chunk, "large", number, octets)
-        put(self.ours.insert, [message("large", "a@x.example")], None, NOW, 2)
+        put(self.ours.insert_staged, [message("large", "a@x.example")], 2, NOW)
         put(self.ours.insert, [message("held", "a@z.example")], b"", NOW)
         self.here.execute("UPDATE recipients SET state = 'held' WHERE message_id = 'held'")
 

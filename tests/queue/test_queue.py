@@ -44,14 +44,15 @@ def test_small_content_is_taken_without_a_thread(
     queue: Queue, database: Database, store: Store, woken: list[str]
 ) -> None:
     own = attrs.evolve(message("m2", "a@x.example"), body=b"its own\n")
-    assert SynchronousTestCase().successResultOf(queue.take([message("m1", "a@x.example"), own], b"body\n")) is None
+    enqueued = queue.enqueue_small([message("m1", "a@x.example"), own], b"body\n")
+    assert SynchronousTestCase().successResultOf(enqueued) is None
     assert woken == ["woken"]
     assert database.rows("SELECT id, body FROM messages ORDER BY id") == [("m1", b"body\n"), ("m2", b"its own\n")]
 
 
 def test_what_keeps_small_content_out_is_told(queue: Queue, database: Database, woken: list[str]) -> None:
     database.execute("ALTER TABLE recipients RENAME TO gone")
-    SynchronousTestCase().failureResultOf(queue.take([message("m1", "a@x.example")], b"body\n"), StorageFailed)
+    SynchronousTestCase().failureResultOf(queue.enqueue_small([message("m1", "a@x.example")], b"body\n"), StorageFailed)
     assert not woken
 
 

@@ -17,7 +17,8 @@ from mailagent.envelope.reply import Reply
 from mailagent.queue.items import DELIVERED, FAILED, QueuedRecipient, Settlement, StoredMessage
 from mailagent.queue.queue import ContentLost
 from mailagent.queue.reporter import Reporter
-from tests.queue.support import ANN, NEVER, NOW, STORED, outcome, result
+from tests.deferreds import result
+from tests.queue.support import ANN, NEVER, NOW, STORED, outcome
 
 BOB = QueuedRecipient(1, Address("bob", "there.example"), Notify(frozenset({"SUCCESS", "FAILURE"})))
 MESSAGE = StoredMessage("m1", NOW, Envelope(ANN, ()), b"Received: here\n", 0, ANN)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from mailagent.queue.returned import MOST, Returned, read_returned
-from tests.queue.support import result
+from tests.deferreds import result
 
 
 def read(pieces: Sequence[bytes], whole: bool) -> tuple[Returned, int]:

@@ -12,8 +12,8 @@ from mailagent.envelope.queued import QueuedMessage
 from mailagent.interfaces import StorageFailed
 from mailagent.queue.items import DELIVERED, EXPIRED, FAILED, QUEUED, Settlement
 from mailagent.queue.store import Store
-from mailagent.queue.store_insert import New
-from mailagent.queue.store_settle import Settled
+from mailagent.queue.store_insert import Arrival
+from mailagent.queue.store_settle import ItemSettlement
 from tests.database.support import Database
 from tests.queue.support import ANN, LATER, NEVER, NOW, STORED, all_as, deferred, message, names, outcome
 
@@ -101,6 +101,20 @@ def test_reports_are_queued_with_the_outcome_they_tell_of(database: Database, st
     assert [database.read(store.read_piece, id_, 0) for id_ in ("m2", "m3")] == [b"bounce", b"notice"]
 
 
+def test_several_reports_are_queued_by_as_many_statements_as_one(database: Database, store: Store) -> None:
+    for number in range(2):
+        database.write(store.insert, [message(f"m{number}", "a@x.example")], b"", NOW)
+    reports = [(message(f"r{number}", "ann@example.org"), b"bounce") for number in range(3)]
+    counts = []
+    for some in (reports[:1], reports[1:]):
+        [item] = database.write(store.claim, NOW, 1, busy=["example.org"])
+        with database.statements() as statements:
+            assert database.write(store.settle, item, all_as(item, NEVER, FAILED), some, NOW, 0.0)
+        counts.append(len(statements))
+    assert counts[0] == counts[1]
+    assert database.rows("SELECT count(*) FROM messages") == [2 + 3]
+
+
 def test_where_the_lease_is_lost_nothing_is_written(database: Database, store: Store) -> None:
     database.write(store.insert, [message("m1", "a@x.example", "b@x.example")], b"", NOW)
     [item] = database.write(store.claim, NOW, 10)
@@ -154,7 +168,7 @@ def test_a_large_message_is_seen_only_with_its_envelope(database: Database, stor
     for number, octets in enumerate([b"one", b"two"]):
         database.write(store.insert_chunk, "m1", number, octets)
     assert database.write(store.claim, NOW, 10) == []
-    database.write(store.insert, [message("m1", "a@x.example")], None, NOW, 2)
+    database.write(store.insert_staged, [message("m1", "a@x.example")], 2, NOW)
     [item] = database.write(store.claim, NOW, 10)
     assert item.message.chunks == 2
     assert [database.read(store.read_piece, "m1", number) for number in range(3)] == [b"one", b"two", None]
@@ -164,13 +178,13 @@ def test_chunks_that_were_swept_away_are_not_published(database: Database, store
     database.write(store.insert_chunk, "m1", 0, b"one")
     database.write(store.discard, ["m1"])
     with pytest.raises(StorageFailed, match="swept"):
-        database.write(store.insert, [message("m1", "a@x.example")], None, NOW, 1)
+        database.write(store.insert_staged, [message("m1", "a@x.example")], 1, NOW)
     assert database.rows("SELECT count(*) FROM messages") == [0]
 
 
 def test_what_is_published_is_never_discarded(database: Database, store: Store) -> None:
     database.write(store.insert_chunk, "m1", 0, b"one")
-    database.write(store.insert, [message("m1", "a@x.example")], None, NOW, 1)
+    database.write(store.insert_staged, [message("m1", "a@x.example")], 1, NOW)
     database.write(store.discard, ["m1"])
     assert database.read(store.read_piece, "m1", 0) == b"one"
 
@@ -179,7 +193,7 @@ def test_several_items_are_settled_by_as_many_statements_as_one(database: Databa
     for number in range(4):
         database.write(store.insert, [message(f"m{number}", "a@x.example")], b"", NOW)
     items = database.write(store.claim, NOW, 10, window=10)
-    settled = [Settled(item, all_as(item, STORED), [], NOW, 0.0) for item in items]
+    settled = [ItemSettlement(item, all_as(item, STORED), [], NOW, 0.0) for item in items]
     with database.statements() as one:
         assert database.write(store.settle_many, settled[:1]) == [True]
     with database.statements() as three:
@@ -194,7 +208,7 @@ def test_one_item_whose_lease_is_lost_keeps_no_other_from_being_settled(database
         database.write(store.insert, [message(f"m{number}", "a@x.example")], b"", NOW)
     items = database.write(store.claim, NOW, 10, window=10)
     database.execute("UPDATE recipients SET lease_token = 'other' WHERE message_id = 'm1'")
-    settled = [Settled(item, all_as(item, STORED), [], NOW, 0.0) for item in items]
+    settled = [ItemSettlement(item, all_as(item, STORED), [], NOW, 0.0) for item in items]
     assert database.write(store.settle_many, settled) == [True, False, True]
     assert database.rows("SELECT state FROM recipients ORDER BY id") == ["delivered", "queued", "delivered"]
 
@@ -202,17 +216,17 @@ def test_one_item_whose_lease_is_lost_keeps_no_other_from_being_settled(database
 def test_an_item_is_settled_once(database: Database, store: Store) -> None:
     database.write(store.insert, [message("m1", "a@x.example")], b"", NOW)
     [item] = database.write(store.claim, NOW, 10)
-    settled = Settled(item, all_as(item, STORED), [], NOW, 0.0)
+    settled = ItemSettlement(item, all_as(item, STORED), [], NOW, 0.0)
     assert database.write(store.settle_many, [settled, settled]) == [True, False]
     assert database.rows("SELECT count(*) FROM attempts") == [1]
 
 
 def test_several_contents_are_inserted_by_as_many_statements_as_one(database: Database, store: Store) -> None:
-    new = [New([message(f"m{number}", "a@x.example")], b"%d" % number, NOW - number) for number in range(4)]
+    arrivals = [Arrival([message(f"m{number}", "a@x.example")], b"%d" % number, NOW - number) for number in range(4)]
     with database.statements() as one:
-        database.write(store.insert_many, new[:1])
+        database.write(store.insert_many, arrivals[:1])
     with database.statements() as three:
-        database.write(store.insert_many, new[1:])
+        database.write(store.insert_many, arrivals[1:])
     assert len(three) == len(one)
     assert database.rows("SELECT id, body, created FROM messages ORDER BY id") == [
         (f"m{number}", b"%d" % number, NOW - number) for number in range(4)

@@ -28,7 +28,7 @@ def test_history_is_kept_for_a_while(database: Database, store: Store) -> None:
 
 def test_what_is_not_finished_is_never_swept(database: Database, store: Store) -> None:
     database.write(store.insert_chunk, "m1", 0, b"octets")
-    database.write(store.insert, [message("m1", "a@x.example")], None, NOW, 1)
+    database.write(store.insert_staged, [message("m1", "a@x.example")], 1, NOW)
     assert database.write(store.sweep, NOW + 1000 * KEEP, KEEP, 10) == 0
     assert database.read(store.read_piece, "m1", 0) == b"octets"
 

@@ -9,11 +9,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from mailagent.queue.items import QueuedItem
+from mailagent.queue.items import QUEUED, QueuedItem, Settlement
 from mailagent.queue.lanes import Allowance
 from mailagent.queue.store import Store
 from tests.database.support import Database
-from tests.queue.support import STORED, all_as, deferred, message
+from tests.queue.support import LATER, STORED, all_as, deferred, message, outcome
 
 DESTINATIONS = ("x.example", "y.example", "z.example")
 destinations = st.sampled_from(DESTINATIONS)
@@ -108,3 +108,14 @@ class Steps(RuleBasedStateMachine):
 
 TestSteps = Steps.TestCase
 TestSteps.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+
+
+def test_of_all_that_comes_to_wait_in_a_transaction_the_earliest_counts(database: Database, store: Store) -> None:
+    database.write(store.insert, [message("m1", "a@x.example", "b@x.example", "c@x.example")], b"", 1.0)
+    [item] = database.write(store.claim, 1.0, 1)
+    settlements = [
+        Settlement(each, outcome(each, LATER), QUEUED, due)
+        for each, due in zip(item.recipients, (60.0, 30.0, 90.0), strict=True)
+    ]
+    assert database.write(store.settle, item, settlements, [], 1.0, 0.0)
+    assert database.read(store.next_ready) == 30.0

@@ -46,7 +46,7 @@ class ListQueue:
             raise self.trouble
         self.taken += [(message, b"".join(content())) for message in messages]
 
-    def take(self, messages: Sequence[QueuedMessage], content: bytes) -> Deferred[None]:
+    def enqueue_small(self, messages: Sequence[QueuedMessage], content: bytes) -> Deferred[None]:
         return execute(self.enqueue, messages, lambda: iter([content]))
 
 

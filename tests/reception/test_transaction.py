@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.testing import StringTransport
-from twisted.logger import globalLogPublisher
 from twisted.mail import smtp
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 from zope.interface import implementer
@@ -22,7 +21,7 @@ from mailagent.interfaces import IContentSink, IDirectory, IStreamedMessage
 from mailagent.maildir.mailstore import Maildirs
 from mailagent.reception.message import ContentSink, RecipientMessage
 from mailagent.reception.recipient import Recipient
-from tests.maildir.support import Events
+from tests.maildir.support import logged
 from tests.memory_server import ROOT, Connection, MemoryServer, codes, transaction
 
 MESSAGE = b"Subject: x\r\n\r\nhi\r\n"
@@ -252,15 +251,11 @@ def test_a_directory_that_is_away_is_4xx() -> None:
 
 
 def test_one_event_per_fact_with_the_messages_id() -> None:
-    events = Events()
-    globalLogPublisher.addObserver(events)
-    try:
+    with logged() as events:
         server = MemoryServer()
         send(server, "user1@hostmeister.de", "nobody@hostmeister.de", "user1@elsewhere.example", content=MESSAGE)
         server.files.fail(errno.EIO)
         send(server, "user1@hostmeister.de", content=MESSAGE)
-    finally:
-        globalLogPublisher.removeObserver(events)
     facts = [event for event in events if "id" in event]
     assert [event["event"] for event in facts] == [
         "recipient_accepted",

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, execute
+from twisted.internet.defer import execute
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 
 from mailagent.dns.query import MX, Answer, DNSTrouble, NoSuchDomain
 from mailagent.dns.resolver import Resolver
@@ -34,13 +33,3 @@ def _records(records: Sequence[str], kind: str) -> list[Any]:
         split = [record.split() for record in records if " " in record]
         return [MX(int(preference), host) for preference, host in split]
     return [record for record in records if " " not in record and (":" in record) == (kind == "AAAA")]
-
-
-def result(coroutine: Any) -> Any:
-    """What a coroutine that need not wait comes to."""
-    results: list[Any] = []
-    Deferred.fromCoroutine(coroutine).addBoth(results.append)
-    (got,) = results
-    if isinstance(got, Failure):
-        got.raiseException()
-    return got

@@ -19,7 +19,8 @@ from mailagent.relay.mx import (
     ordered,
 )
 from mailagent.relay.ourselves import Ourselves
-from tests.relay.names import TROUBLE, resolver, result
+from tests.deferreds import result
+from tests.relay.names import TROUBLE, resolver
 
 A, B, C, US = "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.99"
 OURSELVES = Ourselves("us.example", lambda: [(US, 25)], lambda address: False, lambda address: True)

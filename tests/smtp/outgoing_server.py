@@ -19,6 +19,7 @@ from mailagent.smtp.client_channel import ClientChannel
 from mailagent.smtp.sender import Sender
 from mailagent.smtp.sending_failed import SendingFailed
 from mailagent.smtp.timeouts import Timeouts
+from tests.deferreds import value
 
 ANN, BOB, EVE = Address("ann", "example.org"), Address("bob", "example.org"), Address("eve", "example.com")
 TO_BOTH = Envelope(EVE, (ANN, BOB))
@@ -145,10 +146,7 @@ class Exchange:
 
     @property
     def result(self) -> Any:
-        (result,) = self.results
-        if isinstance(result, Failure):
-            result.raiseException()
-        return result
+        return value(*self.results)
 
 
 def submitting(

@@ -44,7 +44,9 @@ def test_both_may_be_in_one_file_in_any_order(tmp_path: Path) -> None:
     path = tmp_path / "both.pem"
     for content in (certificate + key, key + certificate):
         path.write_bytes(content)
-        load(CertificateFiles(str(path), str(path)))
+        loaded = load(CertificateFiles(str(path), str(path)))
+        assert loaded.until > NOW
+        loaded.context.check_privatekey()
 
 
 def test_one_that_was_read_goes_to_another_process_with_its_key_though_the_files_are_gone(tmp_path: Path) -> None:

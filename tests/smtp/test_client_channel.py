@@ -10,13 +10,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPullProducer
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
-from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from mailagent.envelope.reply import Reply
 from mailagent.smtp.client_channel import ClientChannel
 from mailagent.smtp.sending_failed import ProtocolError, SendingFailed
+from tests.maildir.support import logged
 
 
 class Line:
@@ -56,17 +56,13 @@ def test_a_command_awaits_its_reply() -> None:
 
 
 @pytest.mark.parametrize(
-    ("logged", "names"), [(True, ["reply_received", "command_sent", "reply_received"]), (False, [])]
+    ("wanted", "names"), [(True, ["reply_received", "command_sent", "reply_received"]), (False, [])]
 )
-def test_commands_and_replies_are_logged_where_that_is_wanted(logged: bool, names: list[str]) -> None:
-    events: list[LogEvent] = []
-    globalLogPublisher.addObserver(events.append)  # type: ignore[arg-type]
-    try:
-        line = Line(logged=logged)
+def test_commands_and_replies_are_logged_where_that_is_wanted(wanted: bool, names: list[str]) -> None:
+    with logged() as events:
+        line = Line(logged=wanted)
         began(line.channel.command("NOOP", 5))
         line.channel.dataReceived(b"250 OK\r\n")
-    finally:
-        globalLogPublisher.removeObserver(events.append)  # type: ignore[arg-type]
     assert [event["event"] for event in events if "event" in event] == names
 
 

@@ -14,7 +14,6 @@ from scramp import ScramClient
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import ISSLTransport
-from twisted.logger import globalLogPublisher
 from twisted.mail.interfaces import IMessageDelivery
 from zope.interface import alsoProvides, implementedBy
 
@@ -22,7 +21,7 @@ from mailagent.smtp.auth import Plain
 from mailagent.smtp.login import Authentication
 from mailagent.smtp.role import MX, SUBMISSION
 from tests.dialogues.play import USERS
-from tests.maildir.support import Events, Threads
+from tests.maildir.support import Events, Threads, logged
 from tests.memory_server import Connection, MemoryServer, codes, transaction
 from tests.smtp.deliveries import PlainDelivery
 
@@ -53,10 +52,8 @@ def connect_over_tls(server: MemoryServer) -> Connection:
 
 @pytest.fixture
 def events() -> Iterator[Events]:
-    seen = Events()
-    globalLogPublisher.addObserver(seen)
-    yield seen
-    globalLogPublisher.removeObserver(seen)
+    with logged() as seen:
+        yield seen
 
 
 def scram(connection: Connection, name: str, password: str) -> bytes:

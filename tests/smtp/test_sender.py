@@ -20,6 +20,7 @@ from mailagent.smtp.client_channel import ClientChannel
 from mailagent.smtp.sender import Sender
 from mailagent.smtp.sending_failed import ProtocolError, SendingFailed
 from mailagent.smtp.timeouts import Timeouts
+from tests.deferreds import value
 
 ANN, BOB, EVE = Address("ann", "example.org"), Address("bob", "example.org"), Address("eve", "example.com")
 CONTENT = (b"Subject: x\n\n", b"text\n")
@@ -83,10 +84,7 @@ class Peer:
 
     @property
     def result(self) -> Any:
-        (result,) = self.results
-        if isinstance(result, Failure):
-            result.raiseException()
-        return result
+        return value(*self.results)
 
     @property
     def replies(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from twisted.internet import reactor
@@ -10,7 +10,6 @@ from twisted.internet.defer import succeed
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
-from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from mailagent.smtp.client_auth import Login
@@ -18,6 +17,7 @@ from mailagent.smtp.client_channel import ClientChannel
 from mailagent.smtp.sender import open_session
 from mailagent.smtp.sending_failed import LoginFailed, NotSecure, ProtocolError, SendingFailed
 from mailagent.smtp.timeouts import Timeouts
+from tests.maildir.support import logged
 from tests.smtp.scripted_server import PASSWORD, SILENCE, USER, ScriptedServer
 
 
@@ -31,10 +31,7 @@ class LoginTests(TestCase):
     timeout = 30
 
     def setUp(self) -> None:
-        self.events: list[LogEvent] = []
-        observer = cast(ILogObserver, self.events.append)
-        globalLogPublisher.addObserver(observer)
-        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.events = self.enterContext(logged())
 
     def serve(self, mechanisms: str, **replies: str | None) -> ScriptedServer:
         server = ScriptedServer({"EHLO": f"250-scripted.example\r\n250 AUTH {mechanisms}", **replies})

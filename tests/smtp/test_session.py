@@ -15,6 +15,7 @@ from twisted.cred.portal import IRealm, Portal
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import ITLSTransport
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs
 from twisted.mail import smtp
@@ -23,7 +24,8 @@ from zope.interface import alsoProvides, implementer
 
 from mailagent.smtp.connection import LINGER, READ_AHEAD
 from mailagent.smtp.session import Session
-from tests.maildir.support import Events
+from mailagent.smtp.turns import Turns
+from tests.maildir.support import Events, logged
 from tests.memory_server import Connection, MemoryServer, codes, segments, transaction
 from tests.smtp.deliveries import PlainDeliveries, PlainDelivery, PlainMessage
 
@@ -431,16 +433,10 @@ def test_a_flood_without_a_line_end_is_cut_off() -> None:
 
 
 def test_a_connection_and_its_end_are_logged() -> None:
-    from twisted.logger import globalLogPublisher
-
-    events = Events()
-    globalLogPublisher.addObserver(events)
-    try:
+    with logged() as events:
         connection = greeted(MemoryServer())
         connection.send(b"AUTH LOGIN\r\nc2VjcmV0\r\n")
         connection.lose(cleanly=True)
-    finally:
-        globalLogPublisher.removeObserver(events)
     assert "c2VjcmV0" not in str(list(events)).replace("C2VJCMV0", "c2VjcmV0")
     named = {event["event"]: event for event in events if "event" in event}
     assert named["connected"]["peer"] == "192.0.2.7:40000"
@@ -591,3 +587,49 @@ def test_a_peer_that_goes_before_its_next_turn_is_gone() -> None:
     server.clock.advance(0)
     assert server.factory.sessions == set()
     assert connection.received().count(b"250 2.0.0") < 200
+
+
+def test_a_peer_that_goes_while_it_waits_for_others_is_gone() -> None:
+    server = MemoryServer()
+    connection = greeted(server)
+    connection.session.turns = turns = NoTurns()
+    connection.send(b"RSET\r\n" * 1000)
+    connection.lose()
+    turns.waiting.pop()()
+    assert server.factory.sessions == set()
+    assert (connection.received(), turns.waiting) == (b"", [])
+
+
+class NoTurns(Turns):
+    """A turn that is waited for comes when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__(Clock())
+        self.waiting: list[Callable[[], None]] = []
+
+    def wait(self, go_on: Callable[[], None]) -> None:
+        self.waiting.append(go_on)
+
+
+def test_a_peer_with_very_many_commands_waits_for_others_of_its_kind() -> None:
+    connection = greeted(MemoryServer())
+    connection.session.turns = turns = NoTurns()
+    at_once = connection.send(b"RSET\r\n" * 1000).count(b"250 2.0.0")
+    assert 100 < at_once < 200
+    turns.waiting.pop()()
+    assert connection.received().count(b"250 2.0.0") < 100
+    assert len(turns.waiting) == 1
+
+
+def test_a_message_to_a_hundred_recipients_does_not_wait() -> None:
+    connection = greeted(MemoryServer())
+    connection.session.turns = turns = NoTurns()
+    for _ in range(3):
+        recipients = [f"RCPT TO:<user{number}@unknown.example>\r\n".encode() for number in range(100)]
+        connection.send(b"RSET\r\nMAIL FROM:<a@b.example>\r\n" + b"".join(recipients) + b"NOOP\r\n")
+    assert turns.waiting == []
+
+
+def test_all_sessions_wait_together() -> None:
+    server = MemoryServer()
+    assert server.connect().session.turns is server.connect().session.turns is not None

@@ -90,3 +90,5 @@ def test_a_login_that_was_spoilt_by_hand_does_not_stop_other_changes(database: D
     make(database, changing.add_user("ann", str(SCRAM)))
     database.execute("UPDATE users SET verifier = 'nonsense'")
     make(database, changing.add_user("bob", str(SCRAM)), changing.set_password("ann", str(SCRAM)))
+    found = {row.name: row.verifier for row in database.read(rows.read).users}
+    assert found == {"ann": str(SCRAM), "bob": str(SCRAM)}

@@ -8,7 +8,6 @@ from pathlib import Path
 import attrs
 import pytest
 from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
 
 from mailagent.config import Config
 from mailagent.config.outbound import QueueSettings
@@ -23,7 +22,7 @@ from mailagent.stored_directory import changing
 from mailagent.stored_directory.following import EVERY, Following
 from tests.database.support import Database
 from tests.directory.test_users_file import SCRAM
-from tests.maildir.support import Events, run_now
+from tests.maildir.support import Events, logged, run_now
 
 ANN = Address("ann", "example.org")
 
@@ -52,7 +51,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         state=ConfiguredPath(str(tmp_path)),
         queue=QueueSettings(url=Url("sqlite:///queue.db")),
     )
-    clock, directory, made, events = Clock(), CurrentDirectory(UnknownDirectory()), list[str](), Events()
+    clock, directory, made = Clock(), CurrentDirectory(UnknownDirectory()), list[str]()
 
     def make(mailboxes: Iterable[Mailbox]) -> Iterator[MailboxUnwritable]:
         for mailbox in mailboxes:
@@ -61,12 +60,10 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
                 yield MailboxUnwritable(mailbox, "not at first")
 
     following = Following(config, directory, Logins(run_now), make, run_now, clock)
-    globalLogPublisher.addObserver(events)
     try:
-        with Database(tmp_path) as database:
+        with logged() as events, Database(tmp_path) as database:
             yield Bench(database, directory, following, clock, events, made)
     finally:
-        globalLogPublisher.removeObserver(events)
         following.stop()
 
 

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Iterator
 
 import attrs
 import pytest
-from twisted.logger import globalLogPublisher
 
 from mailagent.envelope.address import Address
 from mailagent.envelope.mailbox import Mailbox
 from mailagent.interfaces import MailboxUnwritable
 from mailagent.stored_directory.mailboxes import NewMailboxes
-from tests.maildir.support import Events
+from tests.maildir.support import Events, logged
 
 
 @attrs.define
@@ -31,10 +30,8 @@ class Disk:
 
 @pytest.fixture
 def events() -> Iterator[Events]:
-    events = Events()
-    globalLogPublisher.addObserver(events)
-    yield events
-    globalLogPublisher.removeObserver(events)
+    with logged() as events:
+        yield events
 
 
 def boxes(*names: str) -> list[Mailbox]:

@@ -13,6 +13,7 @@ from twisted.internet.testing import StringTransport
 
 from mailagent.interfaces import StorageFailed, StorageFull
 from mailagent.workers.channel import Channel, Refused, Words
+from tests.deferreds import result
 from tests.maildir.support import Events
 from tests.workers.support import Line
 
@@ -23,13 +24,6 @@ def joined(words: Words) -> tuple[Channel, Line]:
     """A channel whose other end knows these words."""
     channel = Channel({})
     return channel, Line(channel, Channel(words))
-
-
-def result(asked: Deferred[Any]) -> Any:
-    results: list[Any] = []
-    asked.addCallback(results.append)
-    (found,) = results
-    return found
 
 
 def failure(asked: Deferred[Any]) -> BaseException:

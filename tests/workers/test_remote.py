@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import attrs
 import pytest
@@ -18,6 +17,7 @@ from mailagent.policy.login_limits import ACCOUNT_LIMITED, LoginLimits
 from mailagent.workers.channel import PIECE, Channel
 from mailagent.workers.owner import Owner
 from mailagent.workers.remote import RemoteLoginLimits, RemoteQueue, pieces
+from tests.deferreds import result
 from tests.memory_server import MemoryQueue, MemoryServer
 from tests.workers.support import Line, NowReactor, message
 
@@ -47,12 +47,6 @@ def world() -> World:
     return World()
 
 
-def result(asked: Deferred[Any]) -> Any:
-    results: list[Any] = []
-    asked.addCallback(results.append)
-    return results[0]
-
-
 @given(st.lists(st.binary(max_size=3 * PIECE), max_size=4))
 def test_pieces_are_bounded_and_make_the_content(chunks: list[bytes]) -> None:
     found = list(pieces(chunks))
@@ -78,7 +72,7 @@ def test_the_queues_trouble_is_the_workers(world: World, trouble: Exception) -> 
 
 
 def test_small_content_reaches_the_queue_without_a_thread(world: World) -> None:
-    result(world.remote.take([message()], b"x"))
+    result(world.remote.enqueue_small([message()], b"x"))
     assert world.queue.messages == [(message(), b"x")]
     assert world.owner._coming == {}
 
@@ -86,7 +80,7 @@ def test_small_content_reaches_the_queue_without_a_thread(world: World) -> None:
 @pytest.mark.parametrize("trouble", [StorageFull("no room"), StorageFailed("away")])
 def test_the_queues_trouble_with_small_content_is_the_workers(world: World, trouble: Exception) -> None:
     world.queue.trouble = trouble
-    failed = world.remote.take([message()], b"x")
+    failed = world.remote.enqueue_small([message()], b"x")
     assert str(SynchronousTestCase().failureResultOf(failed, type(trouble)).value) == str(trouble)
 
 
@@ -95,12 +89,12 @@ def test_small_content_counts_in_the_owners_memory_until_it_is_answered(
 ) -> None:
     waiting: list[Deferred[None]] = []
 
-    def take(*_: object) -> Deferred[None]:
+    def enqueue_small(*_: object) -> Deferred[None]:
         waiting.append(Deferred())
         return waiting[-1]
 
-    monkeypatch.setattr(world.queue, "take", take)
-    taken = [world.remote.take([message()], b"x" * size) for size in (100, 20)]
+    monkeypatch.setattr(world.queue, "enqueue_small", enqueue_small)
+    taken = [world.remote.enqueue_small([message()], b"x" * size) for size in (100, 20)]
     assert world.server.budget.used == 120
     waiting[0].callback(None)
     assert world.server.budget.used == 20
@@ -113,7 +107,7 @@ def test_small_content_goes_to_a_file_where_the_owners_memory_is_used_up(world: 
     world.server.budget.limit = 0
     world.server.budget.change(1)
     before = len(world.server.files.calls)
-    result(world.remote.take([message()], b"x" * 1000))
+    result(world.remote.enqueue_small([message()], b"x" * 1000))
     assert "open_anonymous" in str(world.server.files.calls[before:])
     assert world.queue.messages == [(message(), b"x" * 1000)]
     assert world.server.budget.used == 1
@@ -123,12 +117,12 @@ def test_the_owner_gone_is_a_storage_that_failed(world: World) -> None:
     waiting = Channel({"enqueue": lambda *_, **__: Deferred()})
     asking = Channel({})
     line = Line(asking, waiting)
-    taken = RemoteQueue(asking, NowReactor()).take([message()], b"x")
+    taken = RemoteQueue(asking, NowReactor()).enqueue_small([message()], b"x")
     line.cut()
     world.line.cut()
     with pytest.raises(StorageFailed):
         world.remote.enqueue([message()], lambda: iter([b"x"]))
-    for failed in (taken, world.remote.take([message()], b"x")):
+    for failed in (taken, world.remote.enqueue_small([message()], b"x")):
         SynchronousTestCase().failureResultOf(failed, StorageFailed)
 
 

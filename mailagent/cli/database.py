@@ -1,4 +1,4 @@
-"""The queue's database, opened for a command: to look, or to change. What is wrong is one line that names it."""
+"""A database, opened for a command: to look, or to change. What is wrong is one line that names it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from mailagent.database.trouble import trouble
 from mailagent.interfaces import StorageFailed, StorageFull
 
 
-class Access:
-    """A configured queue, or the directory.
+class ConfiguredDatabase:
+    """The database that the configuration names for the queue, or for the directory.
 
     @param config: the configuration file, or C{None} for where the server finds it.
     @param state: the state directory, where the configuration names another.
-    @param setting: names the database.
-    @param url: the database, where it is another than the configuration's.
+    @param setting: which names it.
+    @param url: names another than the configuration does.
     @param new: it may have to be made.
     @ivar url: the database.
     """
