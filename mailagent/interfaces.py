@@ -37,7 +37,7 @@ class IDirectory(Interface):
             or a C{Deferred} of it.
         @raise NoSuchHost: not our domain.
         @raise NoSuchUser: our domain, nobody's name.
-        @raise StorageFailed: it cannot be told now.
+        @raise StorageFailed: it cannot be told now (L{DirectoryUnknown}: nor of any other recipient).
         """
 
     def mailboxes() -> Iterable[Mailbox]:
@@ -50,6 +50,10 @@ class StorageFull(Exception):
 
 class StorageFailed(Exception):
     """The message cannot be stored now; the text says why, for the log."""
+
+
+class DirectoryUnknown(StorageFailed):
+    """Of nobody at all can be told now whether the mail is ours."""
 
 
 class MailboxUnwritable(StorageFailed):

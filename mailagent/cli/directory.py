@@ -35,8 +35,10 @@ def add_host(name: str, shared: bool, config: str | None) -> None:
 @config_option
 def remove_host(name: str, config: str | None) -> None:
     """Take mail for NAME no more. Its users and aliases must have been removed."""
-    database_directory(config, "hosts").change(lambda: changing.remove_host(name))
+    directory = database_directory(config, "hosts")
+    directory.change(lambda: changing.remove_host(name))
     click.echo(f"mail for {name} is taken no more", err=True)
+    directory.tell_if_empty()
 
 
 @host.command("list")

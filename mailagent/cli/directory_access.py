@@ -13,6 +13,7 @@ from mailagent.cli.database import ConfiguredDatabase
 from mailagent.cli.options import configuration
 from mailagent.config import Config
 from mailagent.config.values import DATABASE
+from mailagent.database import schema
 from mailagent.database.transaction import transact
 from mailagent.directory import verifiers
 from mailagent.directory.stored import Rows, UserRow, full_name
@@ -21,6 +22,11 @@ from mailagent.directory.verifiers import BadVerifier, ScramVerifier
 from mailagent.stored_directory import changing
 from mailagent.stored_directory.changing import Change
 from mailagent.stored_directory.rows import read
+
+_EMPTY = (
+    "no host is in the directory: until there is one (mailagent host add), mail to everybody, elsewhere too, is put "
+    "off, and what is queued waits"
+)
 
 
 @attrs.frozen
@@ -83,6 +89,13 @@ class DirectoryInDatabase:
         with self._database.reading() as connection:
             return read(connection)
 
+    def tell_if_empty(self) -> None:
+        """Say what it means that there is no host, if so."""
+        with self._database.reading() as connection:
+            host = connection.scalar(sa.select(schema.hosts.c.name).limit(1))
+        if host is None:
+            click.echo(_EMPTY, err=True)
+
     # What can be done with users in a file as well
 
     def add(self, name: str, verifier: ScramVerifier | None, addresses: Sequence[str], keep: bool = True) -> None:
@@ -94,6 +107,8 @@ class DirectoryInDatabase:
             return changing.add_user(name, None if verifier is None else str(verifier), addresses)
 
         self.change(planned, keep)
+        if keep:
+            self.tell_if_empty()
 
     def change_password(self, name: str, verifier: ScramVerifier, keep: bool = True) -> None:
         """Give a user another password."""

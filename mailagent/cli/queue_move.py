@@ -12,7 +12,7 @@ from mailagent.cli.options import config_option
 from mailagent.config.values import DATABASE
 from mailagent.database.engine import shown
 from mailagent.database.migration import migrate
-from mailagent.queue.moving import Move, MoveRefused
+from mailagent.queue.moving import Move, MoveRefused, one_file
 
 #: Seconds between looks at what is being delivered.
 _PAUSE = 1.0
@@ -34,7 +34,7 @@ def move(target: str, source: str | None, config: str | None, state_directory: s
     for url in (there.url, here.url if source else None):
         if url is not None and (url.password or "password" in url.query):
             raise click.UsageError("others can see arguments: have the password in ~/.pgpass, or a ?passfile=")
-    if there.url == here.url:
+    if there.url == here.url or one_file(here.url, there.url):  # ahead of the target's first look at it
         raise click.UsageError("the queue is there already: name another database, or what to move --from")
     with here.writing() as one, here.looking() as reading, there.writing(migrate) as other:
         try:

@@ -24,7 +24,8 @@ BUSY = 5.0
 
 
 def database_url(text: str, state: str) -> sa.URL:
-    """What the configuration calls the database; a relative SQLite file is in the C{state} directory.
+    """What the configuration calls the database; a relative SQLite file is in the C{state} directory, and the file is
+    named without symbolic links, so that two names of one are alike.
 
     @raise ValueError: not a URL, a database of another kind, one without its driver, or a SQLite database that is
         not a file. Its text is not in the message, as it could hold a password.
@@ -41,7 +42,7 @@ def database_url(text: str, state: str) -> sa.URL:
         raise ValueError(f"not a database we know (sqlite:///file, {POSTGRESQL}://host/name)")
     if not url.database or url.database.startswith((":", "file:")):
         raise ValueError("a SQLite database must be a file")
-    return url.set(database=os.path.abspath(os.path.join(state, url.database)))
+    return url.set(database=os.path.realpath(os.path.join(state, url.database)))
 
 
 def shown(url: sa.URL) -> str:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+#: Seconds between looks for them, whatever a lease is: half of what one that is idle may take
+#: (L{mailagent.database.postgresql.IDLE}), so that none lasts for much longer than others wait for its locks.
+LOOK = 5.0
 #: Ours, silent for as long as our own connection may be. One that has locked nothing has no C{backend_xid}.
 _END = sa.text(
     """
     WITH hung AS MATERIALIZED (
         SELECT pid, coalesce(host(client_addr), 'local') AS address FROM pg_stat_activity
         WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
-        AND application_name = current_setting('application_name')
+        AND split_part(application_name, ' ', 1) = 'mailagent' AND application_name <> 'mailagent at length'
         AND backend_xid IS NOT NULL AND wait_event_type = 'Client'
         AND greatest(query_start, state_change) < clock_timestamp()
             - nullif(current_setting('idle_in_transaction_session_timeout'), '0')::interval

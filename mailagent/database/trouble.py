@@ -15,6 +15,8 @@ from mailagent.interfaces import StorageFailed, StorageFull
 _DISK_FULL = "53100"
 #: C{deadlock_detected}, C{serialization_failure} and C{lock_not_available}.
 _CONFLICTS = ("40P01", "40001", "55P03")
+#: C{query_canceled}: by C{statement_timeout}, as nobody else cancels ours.
+_TOO_SLOW = "57014"
 
 
 class DatabaseLost(StorageFailed):
@@ -23,6 +25,10 @@ class DatabaseLost(StorageFailed):
 
 class Conflict(StorageFailed):
     """The database has undone a transaction for another's sake: it may be run again."""
+
+
+class TooSlow(StorageFailed):
+    """The database has ended a statement that took longer than it may."""
 
 
 @contextmanager
@@ -51,6 +57,8 @@ def _kind(error: DBAPIError) -> type[StorageFull | StorageFailed]:
         return DatabaseLost
     if is_conflict(error):
         return Conflict
+    if getattr(error.orig, "sqlstate", None) == _TOO_SLOW:
+        return TooSlow
     return StorageFull if _is_full(error.orig) else StorageFailed
 
 

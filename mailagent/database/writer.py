@@ -2,8 +2,9 @@
 
 All jobs that wait while a commit runs share the next transaction, so that many of them cost one synchronisation; so do
 those of one turn of the reactor. If one of them fails, none of it is kept: each is run again, in a transaction of its
-own, and fails alone. So a job may run twice, and does nothing but use its connection; only after the commit does
-anybody hear of its result.
+own, and fails alone. What is no job's own fault fails all of them, as each alone would take as long as they did
+together. So a job may run twice, and does nothing but use its connection; only after the commit does anybody hear of
+its result.
 
 Jobs of one kind that wait together can be done as one (L{Batched}), where the first of them would have been: many rows
 by one statement cost little more than one row. Those that take what no other node has in hand come last (L{Last}).
@@ -28,7 +29,7 @@ import sqlalchemy as sa
 from twisted.internet.defer import Deferred
 
 from mailagent.database.transaction import TRIES
-from mailagent.database.trouble import Conflict, DatabaseLost, trouble
+from mailagent.database.trouble import Conflict, DatabaseLost, TooSlow, trouble
 from mailagent.interfaces import StorageFailed
 
 _T = TypeVar("_T")
@@ -182,7 +183,7 @@ class Writer:
         return requests
 
     def _transact(self, requests: Sequence[_Request], tries: int = TRIES) -> None:
-        """Do the jobs of C{requests} in one transaction; if that fails, each in its own.
+        """Do the jobs of C{requests} in one transaction; if one of them fails, each in its own.
 
         @raise StorageFailed: no transaction can begin; nothing has been told to those whose job was not done.
         """
@@ -197,7 +198,7 @@ class Writer:
             except Exception as error:
                 lost = isinstance(error, DatabaseLost)
                 again = tries > 1 and isinstance(error, Conflict | DatabaseLost) and not (lost and committing)
-                if not again and (lost or len(requests) == 1):
+                if not again and (len(requests) == 1 or isinstance(error, Conflict | DatabaseLost | TooSlow)):
                     return _fail(requests, error)
             else:
                 for request in requests:

@@ -23,7 +23,7 @@ from mailagent.directory.whitelist import Whitelist
 from mailagent.envelope.address import Address, canonical_domain
 from mailagent.envelope.forward import Forward
 from mailagent.envelope.mailbox import Mailbox
-from mailagent.interfaces import IDirectory, StorageFailed
+from mailagent.interfaces import DirectoryUnknown, IDirectory, StorageFailed
 
 #: A name that is nobody's: it can be no user's.
 _ANYBODY = "@"
@@ -304,7 +304,7 @@ class UnknownDirectory:
 
     def resolve(self, recipient: Address) -> tuple[Mailbox | Forward, ...]:
         """See L{IDirectory.resolve}."""
-        raise StorageFailed(self._why)
+        raise DirectoryUnknown(self._why)
 
     def mailboxes(self) -> tuple[Mailbox, ...]:
         """See L{IDirectory.mailboxes}: none."""

@@ -13,6 +13,7 @@ from math import inf
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from mailagent.database.writer import Last
 from mailagent.log import TRANSACTION_ENDED
 from mailagent.queue.access import Access
 from mailagent.queue.store import Store
@@ -70,7 +71,7 @@ class Liveness:
         how many recipients that were."""
         if not self.is_sure() or self._clock.seconds() - self._steady_since < self._lease() / 2:
             return 0
-        return await self._writing.once(self._store.adopt)
+        return await self._writing.once(Last(self._store.adopt))
 
     async def end_hung(self) -> None:
         """End the transactions of nodes that froze, or were cut off, in the middle: nobody else can take up what they

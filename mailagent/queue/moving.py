@@ -9,7 +9,9 @@ worked on in one place at most. What a living node has in hand is left to it, an
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 
 import attrs
@@ -62,13 +64,26 @@ class Move:
         """Move all there is, but for what comes in meanwhile. Blocks.
 
         @raise MoveRefused: a move to another target has not been finished, or one from the target; or one from or to
-            either database is at work.
+            either database is at work; or they are one database.
         """
         try:
             with alone(self._source) as source, alone(self._target) as target:
+                if one_file(self._source.url, self._target.url):
+                    raise MoveRefused("both names are of one file: the queue is there already")
                 return _Moving(source, self._reading, target, self._name, self._wait).run()
         except Taken:
-            raise MoveRefused("another move from or to one of these databases is at work") from None
+            raise MoveRefused(
+                "another move from or to one of these databases is at work, or both names are of one database"
+            ) from None
+
+
+def one_file(one: sa.URL, other: sa.URL) -> bool:
+    """Whether these are names of the same SQLite file, by hard links, say."""
+    if not one.get_backend_name() == other.get_backend_name() == "sqlite":
+        return False
+    with suppress(FileNotFoundError):
+        return os.path.samefile(str(one.database), str(other.database))
+    return False
 
 
 @attrs.frozen

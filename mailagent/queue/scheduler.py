@@ -20,6 +20,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from mailagent.config.outbound import QueueSettings
+from mailagent.database.hung import LOOK
 from mailagent.database.writer import Last
 from mailagent.interfaces import ICourier, StorageFailed, StorageFull
 from mailagent.queue.access import FIRST_PAUSE, LONGEST_PAUSE, Access, Run
@@ -115,6 +116,7 @@ class Scheduler:
         self._in_hand = UnderWay(log)  # items, by their tokens
         self._busy = UnderWay(log)  # with this, and with the rest of our own work
         self._chores = Chores(clock, self._busy)
+        self._heart = Chores(clock, self._busy)  # the last to stop: what is in hand stays ours for as long as it beats
         self._pause: Deferred[None] | None = None
         self._woken = False
         self._waking = False
@@ -154,6 +156,7 @@ class Scheduler:
         while self._in_hand or self._busy:
             await self._in_hand.rest()
             await self._busy.rest()
+        self._heart.stop()
         if last.active():
             last.cancel()
         if self._chores:
@@ -185,10 +188,10 @@ class Scheduler:
         await self._liveness.start()
         if self._stopping:
             return
-        self._chores.add(self._beat, self._part_of_lease(4), now=True)
+        self._heart.add(self._beat, self._part_of_lease(4), now=True)
         self._chores.add(self._adopt, self._part_of_lease(2))
         if self._shares:
-            self._chores.add(self._liveness.end_hung, self._part_of_lease(4))
+            self._chores.add(self._liveness.end_hung, lambda: LOOK)
         self._chores.add(self._free_stray, lambda: STRAY)
         self._chores.add(self._sweep.sweep, lambda: SWEEP, FIRST_SWEEP)
 

@@ -171,10 +171,10 @@ class Store:
         """Claim nothing there before C{until}; 0 ends a hold."""
         store_destinations.hold(connection, destination, until, reason)
 
-    def recall(self, connection: sa.Connection, now: float, seconds: float) -> None:
+    def recall(self, connection: sa.Connection, now: float, seconds: float, limit: int) -> int:
         """Have what is held or due by more than C{seconds} from now due now: no wait is that long, so that it was
-        written by a clock which was ahead."""
-        store_destinations.recall(connection, now, now + seconds)
+        written by a clock which was ahead. Returns for how many destinations; as long as there are any, ask again."""
+        return store_destinations.recall(connection, now, now + seconds, limit)
 
     def next_ready(self, connection: sa.Connection, busy: Collection[str] = ()) -> float | None:
         """When there is something to claim, apart from destinations that are C{busy}; C{None} if nothing waits."""

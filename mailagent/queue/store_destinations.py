@@ -154,19 +154,21 @@ def next_ready(connection: sa.Connection, busy: Collection[str] = ()) -> float |
     return connection.scalar(_NEXT, {"busy": list(busy)})
 
 
-def recall(connection: sa.Connection, now: float, latest: float) -> None:
-    """Where nothing is ready until after C{latest}, what waits is due C{now}, and nothing is held that long."""
+def recall(connection: sa.Connection, now: float, latest: float, limit: int) -> int:
+    """Where nothing is ready until after C{latest}, what waits is due C{now}, and nothing is held that long; returns at
+    how many destinations, of which there may be more."""
     end_now(connection)
-    far = sa.select(destinations.c.name).where(destinations.c.ready > latest).with_for_update(skip_locked=True)
-    names = connection.scalars(far).all()
-    for name in names:
-        late = sa.and_(recipients.c.destination == name, recipients.c.due > latest, WAITING)
-        connection.execute(sa.update(recipients).where(late).values(due=now))
-        held = sa.and_(destinations.c.name == name, destinations.c.held_until > latest)
-        connection.execute(sa.update(destinations).where(held).values(held_until=0.0, reason=""))
-        paced = sa.and_(destinations.c.name == name, destinations.c.next_at > latest)
-        connection.execute(sa.update(destinations).where(paced).values(next_at=0.0))
+    far = sa.select(destinations.c.name).where(destinations.c.ready > latest).limit(limit)
+    names = _readable(connection.scalars(far.with_for_update(skip_locked=True)).all())
+    if not names:
+        return 0
+    late = sa.and_(recipients.c.destination.in_(names), recipients.c.due > latest, WAITING)
+    connection.execute(sa.update(recipients).where(late).values(due=now))
+    these = sa.update(destinations).where(destinations.c.name.in_(names))
+    connection.execute(these.where(destinations.c.held_until > latest).values(_FREE))
+    connection.execute(these.where(destinations.c.next_at > latest).values(next_at=0.0))
     recompute(connection, names)
+    return len(names)
 
 
 def sweep_idle(connection: sa.Connection, now: float, limit: int) -> int:

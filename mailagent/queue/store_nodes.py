@@ -19,12 +19,13 @@ _FORGOTTEN = 86400.0
 ALIVE = nodes.c.heartbeat > database_now() - nodes.c.lease
 #: Recipients leased to a node that nobody knows: it was forgotten while the commit of a claim was under way. Those on
 #: their way to another database have no token.
-_NOBODYS = (
-    sa.select(recipients.c.id)
-    .where(recipients.c.lease_node.is_not(None), recipients.c.lease_token.is_not(None))
-    .where(recipients.c.lease_node.not_in(sa.select(nodes.c.id)))
-    .with_for_update(skip_locked=True)
+_NOBODYS = sa.and_(
+    recipients.c.lease_node.is_not(None),
+    recipients.c.lease_token.is_not(None),
+    recipients.c.lease_node.not_in(sa.select(nodes.c.id)),
 )
+#: Nodes that have nothing leased.
+_IDLE = ~sa.exists().where(recipients.c.lease_node == nodes.c.id)
 
 
 def start(connection: sa.Connection, node: Mapping[str, object]) -> int:
@@ -59,26 +60,31 @@ def leave(connection: sa.Connection, node: str) -> None:
 
 def adopt(connection: sa.Connection, node: str) -> int:
     """Free the leases of other nodes that are dead, or that nobody knows, and forget those that have been dead for
-    long; returns how many recipients that were."""
+    long; returns how many recipients that were. What others have locked is passed over, and so is there the next time.
+    """
     dead = sa.select(nodes.c.id, nodes.c.heartbeat < database_now() - _FORGOTTEN).where(nodes.c.id != node, ~ALIVE)
     dead = dead.with_for_update(skip_locked=True)  # another node may be at it, or this one lives again
     gone = dict(map(tuple, connection.execute(dead)))
-    freed = _remove(connection, gone, [id_ for id_, long in gone.items() if long]) if gone else 0
-    return freed + _free(connection, recipients.c.id.in_(_NOBODYS))
+    freed = _free(connection, _unlocked(recipients.c.lease_node.in_(gone))) if gone else 0
+    if forgotten := [id_ for id_, long in gone.items() if long]:
+        connection.execute(sa.delete(nodes).where(nodes.c.id.in_(forgotten), _IDLE))
+    return freed + _free(connection, _unlocked(_NOBODYS))
 
 
-def _remove(connection: sa.Connection, gone: Collection[str], forgotten: Collection[str]) -> int:
-    freed = _free(connection, recipients.c.lease_node.in_(gone))
-    if forgotten:
-        connection.execute(sa.delete(nodes).where(nodes.c.id.in_(forgotten)))
-    return freed
+def _unlocked(whose: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """Those of these recipients that no other transaction has locked."""
+    return recipients.c.id.in_(sa.select(recipients.c.id).where(whose).with_for_update(skip_locked=True))
 
 
 def forget(connection: sa.Connection, node: str) -> int | None:
     """Free a node's leases and forget it, unless it lives; returns how many recipients that were, C{None} where it
     lives."""
     dead = sa.select(nodes.c.id).where(nodes.c.id == node, ~ALIVE).with_for_update()
-    return None if connection.scalar(dead) is None else _remove(connection, [node], [node])
+    if connection.scalar(dead) is None:
+        return None
+    freed = _free(connection, recipients.c.lease_node == node)
+    connection.execute(sa.delete(nodes).where(nodes.c.id == node))
+    return freed
 
 
 def leases(connection: sa.Connection, node: str) -> set[str]:

@@ -43,16 +43,15 @@ class Sweep:
 
     async def sweep(self) -> None:
         """Do it all, once."""
-        await self._writing.once(Last(self._recall))
-        await self._end_overdue()
-        sweep = partial(self._store.sweep, now=self._seconds(), keep=self._settings().keep, limit=SOME)
-        removed = SOME
-        while removed and not self._stopping():
-            removed = await self._writing.once(Last(sweep))
-
-    def _recall(self, connection: sa.Connection) -> None:
         longest = max(self._settings().retry_most * (1 + JITTER), LONGEST_HOLD)
-        self._store.recall(connection, self._seconds(), longest + SWEEP)
+        await self._all(partial(self._store.recall, now=self._seconds(), seconds=longest + SWEEP, limit=SOME))
+        await self._end_overdue()
+        await self._all(partial(self._store.sweep, now=self._seconds(), keep=self._settings().keep, limit=SOME))
+
+    async def _all(self, some: Callable[[sa.Connection], int]) -> None:
+        """Have C{some} done, which says how many those were, until there are no more."""
+        while not self._stopping() and await self._writing.once(Last(some)) > 0:
+            pass
 
     async def _end_overdue(self) -> None:
         before: set[int] = set()

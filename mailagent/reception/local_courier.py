@@ -23,6 +23,8 @@ from mailagent.envelope.reply import Reply
 from mailagent.interfaces import (
     Attempt,
     Attempted,
+    DestinationBusy,
+    DirectoryUnknown,
     ICourier,
     IDirectory,
     IMailstore,
@@ -44,6 +46,8 @@ from mailagent.reception.recipient import Recipient, resolved
 from mailagent.smtp.replies import LOCAL_ERROR
 
 _NOT_OURS = Reply(451, "4.3.5", "None of our domains any more, try again later")
+#: Seconds until the next look whether anything is known of a recipient.
+_UNKNOWN = 30.0
 _LEASE_LOST = "somebody else has taken the message up"
 
 
@@ -124,7 +128,8 @@ class LocalCourier:
 class LocalFirst:
     """Gives what is ours by now to C{local}, and all else to C{remote}. An attempt's recipients have one domain.
 
-    Users whom the directory hands over to another server, at their own address, are C{remote}'s.
+    Users whom the directory hands over to another server, at their own address, are C{remote}'s. While nothing is known
+    of anybody nothing is tried: mail for elsewhere would be none of C{local}'s, and ours none of C{remote}'s.
     """
 
     _directory: IDirectory
@@ -144,6 +149,8 @@ class LocalFirst:
             targets = await resolved(self._directory, address)
         except NoSuchHost:
             return False
+        except DirectoryUnknown:
+            raise DestinationBusy(_UNKNOWN) from None
         except (NoSuchUser, StorageFailed):
             return True
         return not any(isinstance(target, Forward) and target.address == address for target in targets)

@@ -51,6 +51,16 @@ def test_a_first_password_is_not_called_another_one(config: Path) -> None:
     assert run(config, "user passwd bob", "secret\n").stderr == "bob logs in by the new password from now on\n"
 
 
+def test_it_is_said_what_it_means_that_no_host_is_there(config: Path) -> None:
+    assert "until there is one" in run(config, "user add bob --no-login").stderr
+    assert "until there is one" in run(config, "user add ann", "secret\n").stderr
+    done(config, "host add one.example", "host add two.example --shared")
+    assert "until there is one" not in run(config, "user add carl --no-login").stderr
+    assert "until there is one" not in run(config, "host remove one.example").stderr
+    done(config, "host add one.example", "user del ann", "user del bob", "user del carl", "host remove two.example")
+    assert "until there is one" in run(config, "host remove one.example").stderr
+
+
 def test_a_host_that_cannot_be_removed_tells_how_many_names_it_has(config: Path) -> None:
     done(config, "host add example.org", "user add ann@example.org", "user add bob@example.org")
     assert "example.org has 2 users, remove them first" in run(config, "host remove example.org").stderr

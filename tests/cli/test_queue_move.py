@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,15 @@ def test_it_is_not_moved_to_where_it_is(site: Site) -> None:
     done = run(site, "--to", "sqlite:///queue.db")
     assert done.exit_code == 2
     assert "already" in done.stderr
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_it_is_not_moved_to_where_it_is_by_another_name(site: Site, link: Callable[[Path, Path], None]) -> None:
+    site.put("m1", "a@a.example")
+    link(site.directory / "queue.db", site.directory / "other.db")
+    done = run(site, "--to", "sqlite:///other.db")
+    assert (done.exit_code, "already" in done.stderr) == (2, True)
+    assert [row["recipient"] for row in site.json("list")] == ["a@a.example"]
 
 
 def test_what_is_no_database_is_told(site: Site) -> None:

@@ -104,3 +104,9 @@ def test_a_driver_that_does_not_work_is_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delattr(room, "postgresql", raising=False)
     with pytest.raises(StorageFailed, match="driver"):
         for_writing(sa.make_url("postgresql+psycopg://db/mail"))
+
+
+def test_a_file_is_named_without_symbolic_links(tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to("queue.db")
+    linked, named = (database_url(f"sqlite:///{name}", str(tmp_path)) for name in ("link.db", "queue.db"))
+    assert linked == named

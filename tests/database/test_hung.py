@@ -14,8 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 from mailagent.database.engine import for_writing
-from mailagent.database.hung import end_hung
-from mailagent.database.postgresql import take_time
+from mailagent.database.hung import LOOK, end_hung
+from mailagent.database.postgresql import IDLE, LOCK, take_time
 from tests.database.kinds import only_postgresql
 from tests.database.support import Database
 
@@ -58,6 +58,10 @@ def in_the_middle(url: sa.URL, statement: str) -> Iterator[None]:
             connection.pgconn.flush()
             yield
         assert connection.broken
+
+
+def test_they_end_before_others_are_undone_for_their_sake() -> None:
+    assert IDLE + LOOK <= LOCK
 
 
 INSERT = "INSERT INTO staged VALUES ('m1', 0)"
@@ -114,9 +118,18 @@ def test_one_that_may_take_its_time_is_left(database: Database) -> None:
         assert ended_by(database) == []
 
 
-def test_who_is_not_ours_is_left(database: Database) -> None:
-    other = for_writing(database.url.update_query_dict({"application_name": "psql"}))
-    with other.begin() as connection:
-        connection.exec_driver_sql(INSERT)
+@pytest.mark.parametrize("name", ["psql", "mailagents"])
+def test_who_is_not_ours_is_left(database: Database, name: str) -> None:
+    where = database.url.render_as_string().replace("+psycopg", "")
+    with psycopg.connect(where, application_name=name) as connection:
+        connection.execute(INSERT.encode())
         assert ended_by(database) == []
+
+
+def test_one_of_ours_that_the_url_gives_a_name_is_ended(database: Database) -> None:
+    other = for_writing(database.url.update_query_dict({"application_name": "mx2"}))
+    with other.connect() as connection:
+        connection.exec_driver_sql(INSERT)
+        assert ended_at_last(database) == ["local"]
+        connection.invalidate()
     other.dispose()

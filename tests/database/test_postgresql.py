@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -63,6 +63,22 @@ def test_a_lock_that_is_not_given_is_a_conflict(database: Database) -> None:
 def test_what_the_url_says_goes_before(database: Database) -> None:
     engine = for_writing(database.url.update_query_dict({"options": "-c statement_timeout=3s", "connect_timeout": "2"}))
     assert setting(engine, "statement_timeout") == "3s"
+    engine.dispose()
+
+
+def test_a_name_in_the_url_comes_after_ours(database: Database) -> None:
+    engine = for_writing(database.url.update_query_dict({"application_name": "mx2"}))
+    assert setting(engine, "application_name") == "mailagent mx2"
+    engine.dispose()
+
+
+@pytest.mark.parametrize("opened", [for_writing, for_reading])
+def test_the_server_finds_out_that_we_are_gone(
+    database: Database, postgres: Postgres, opened: Callable[[sa.URL], sa.Engine]
+) -> None:
+    engine = opened(postgres.url(str(database.url.database), "127.0.0.1"))
+    names = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout")
+    assert [setting(engine, name) for name in names] == ["30", "10", "3", "60000"]
     engine.dispose()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from mailagent.database.trouble import trouble
+from mailagent.database.trouble import Conflict, TooSlow, trouble
 from mailagent.interfaces import StorageFailed, StorageFull
 from tests.database.support import Database
 
@@ -38,9 +38,13 @@ def test_that_nobody_reads_what_is_printed_is_no_trouble_of_the_database() -> No
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
 
-def test_postgresqls_full_disk_is_full() -> None:
-    class Full(Exception):
-        sqlstate = "53100"
+@pytest.mark.parametrize(
+    ("code", "kind"), [("53100", StorageFull), ("57014", TooSlow), ("55P03", Conflict), ("22021", StorageFailed)]
+)
+def test_what_postgresql_reports_is_told_by_its_code(code: str, kind: type[Exception]) -> None:
+    class Reported(Exception):
+        sqlstate = code
 
-    with pytest.raises(StorageFull), trouble():
-        raise sa.exc.OperationalError("INSERT", {}, Full())
+    with pytest.raises((StorageFailed, StorageFull)) as caught, trouble():
+        raise sa.exc.OperationalError("INSERT", {}, Reported())
+    assert type(caught.value) is kind

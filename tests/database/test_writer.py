@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -17,7 +18,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailagent.database.engine import database_url, for_writing
-from mailagent.database.trouble import Conflict
+from mailagent.database.transaction import TRIES
+from mailagent.database.trouble import Conflict, TooSlow
 from mailagent.database.writer import BATCH, Batched, Last, Writer
 from mailagent.interfaces import StorageFailed, StorageFull
 from tests.database.kinds import only_postgresql
@@ -362,3 +364,23 @@ def test_what_another_transaction_undid_is_done_again(database: Database, code: 
     assert tries["undone"] < 20
     assert database.rows("SELECT count(*) FROM staged") == [0]
     writer.stop()
+
+
+@only_postgresql
+@pytest.mark.parametrize(("code", "error", "tries"), [("40001", Conflict, TRIES), ("57014", TooSlow, 1)])
+def test_what_is_no_jobs_own_fault_fails_all_and_none_is_run_alone(
+    database: Database, code: str, error: type[Exception], tries: int
+) -> None:
+    writer, runs = Writer(database.engine, Caller()), Counter[str]()
+    writer.start()
+    held = Held(writer)
+
+    def job(name: str, connection: sa.Connection) -> None:
+        runs[name] += 1
+        if name == "b":
+            connection.exec_driver_sql(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{code}'; END $$")
+
+    waiting = [writer.run(partial(job, name)) for name in "abc"]
+    held.let_go()
+    assert [type(each) for each in results(writer, *waiting)] == [error] * 3
+    assert runs == {"a": tries, "b": tries}

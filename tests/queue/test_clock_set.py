@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from mailagent.queue.sweep import SWEEP
+from mailagent.queue import sweep
+from mailagent.queue.sweep import FIRST_SWEEP, SWEEP
 from tests.database.support import Database
 from tests.queue.site import Site, all_told, running
 from tests.queue.support import LATER, STORED, message
@@ -59,6 +60,18 @@ def test_back_a_hold_of_the_wrong_time_ends(database: Database) -> None:
         site.after(2 * SWEEP)
         assert site.states() == ["delivered"]
         assert site.database.rows("SELECT held_until FROM destinations") in ([], [0.0])
+
+
+def test_back_holds_of_the_wrong_time_end_however_many(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "SOME", 2)
+    with running(database) as site:
+        site.enqueue(message("m1", *(f"bob@{number}.example" for number in range(5))))
+        database.execute("UPDATE destinations SET held_until = 9e9, ready = 9e9")
+        with database.statements() as statements:
+            site.after(FIRST_SWEEP)
+        assert len([words for words, _ in statements if "held_until > " in words]) == 3  # of two, two and one
+        site.scheduler.wake()
+        assert site.states() == ["delivered"] * 5
 
 
 def test_a_retry_in_its_time_is_not_hastened(site: Site) -> None:

@@ -8,6 +8,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from mailagent.config.values import Duration
+from mailagent.database.hung import LOOK
 from mailagent.queue.items import QueuedItem
 from mailagent.queue.scheduler import POLL, STRAY
 from mailagent.queue.store import Store
@@ -153,6 +154,19 @@ def test_a_node_that_ends_says_so(database: Database) -> None:
     assert database.rows("SELECT lease FROM nodes") == [0.0]
 
 
+def test_a_node_that_waits_for_its_attempts_to_end_says_that_it_lives(site: Site) -> None:
+    site.courier.otherwise = site.left_open
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    stopped = site.scheduler.stop(10 * LEASE)
+    site.database.execute("UPDATE nodes SET heartbeat = 0")
+    site.after(4 * LEASE, HEARTBEAT)
+    assert site.database.write(Store("there").adopt) == 0
+    site.close()
+    assert (stopped.called, site.states()) == (True, ["delivered"])
+    assert site.database.rows("SELECT lease FROM nodes") == [0.0]
+
+
 def test_how_long_a_node_may_be_silent_is_what_the_settings_say_now(site: Site) -> None:
     site.settings = type(site.settings)(lease=Duration(20.0))
     site.after(HEARTBEAT)
@@ -163,9 +177,12 @@ def test_how_long_a_node_may_be_silent_is_what_the_settings_say_now(site: Site) 
 
 
 @only_postgresql
-def test_transactions_of_the_silent_are_ended_as_often_as_we_beat(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_transactions_of_the_silent_are_ended_however_long_a_lease_is(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.settings = type(site.settings)(lease=Duration(HOUR))
     monkeypatch.setattr(Store, "end_hung", lambda store, connection: ["192.0.2.7"])
-    site.after(3 * HEARTBEAT, HEARTBEAT)
+    site.after(3 * LOOK, LOOK)
     assert [event["address"] for event in site.logged("transaction_ended")] == ["192.0.2.7"] * 3
 
 

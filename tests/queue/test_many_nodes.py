@@ -173,7 +173,7 @@ class Node:
 
     def clean(self, connection: sa.Connection) -> list[QueuedItem]:
         self.store.sweep(connection, NOW, DAY, 10)
-        self.store.recall(connection, NOW, DAY)
+        self.store.recall(connection, NOW, DAY, 10)
         return []
 
     def insert(self) -> Step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -11,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from mailagent.database import alone
 from mailagent.database.engine import for_writing
 from mailagent.queue import moving
 from mailagent.queue.moving import Move, Moved, MoveRefused
@@ -188,6 +190,29 @@ def test_no_other_move_from_or_to_either_database_begins_meanwhile(site: Site) -
 
     assert site.move(wait) == Moved(2)
     assert site.move(back=True) == Moved(2)
+
+
+@only_sqlite
+def test_a_file_is_not_moved_to_itself(site: Site) -> None:
+    site.fill()
+    link = f"{site.here.url.database}-link"
+    os.link(str(site.here.url.database), link)
+    other = for_writing(site.here.url.set(database=link))
+    with pytest.raises(MoveRefused, match="one file"):
+        Move(site.here.engine, site.here.reading, other, "there", nobody).run()
+    other.dispose()
+    assert site.here.rows("SELECT count(*) FROM messages") == [5]
+
+
+@only_postgresql
+def test_a_database_is_not_moved_to_itself(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alone, "_WAIT", 1)
+    site.there.write(site.theirs.insert, [message("m1", "a@x.example")], b"", NOW)
+    other = for_writing(site.there.url.update_query_dict({"connect_timeout": "9"}))  # as if by another host's name
+    with pytest.raises(MoveRefused, match="one database"):
+        Move(site.there.engine, site.there.reading, other, "there", nobody).run()
+    other.dispose()
+    assert site.there.rows("SELECT message_id, state FROM recipients") == [("m1", "queued")]
 
 
 @only_postgresql

@@ -374,7 +374,7 @@ def test_a_destination_is_not_forgotten_while_its_rate_holds_the_next_back(datab
 def test_a_rate_kept_by_a_clock_that_was_ahead_is_forgotten(database: Database, store: Store) -> None:
     fill(database, store, 2, "x.example")
     database.write(store.claim, NOW + DAY, 1, allowed=paced(6.0))
-    database.write(store.recall, NOW, 7200.0)
+    database.write(store.recall, NOW, 7200.0, 10)
     assert len(database.write(store.claim, NOW, 10, allowed=paced(6.0))) == 1
 
 

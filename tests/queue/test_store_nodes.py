@@ -170,3 +170,18 @@ def test_a_node_is_not_adopted_while_it_comes_back(database: Database, store: St
         assert store.beat(connection) == {item.token}
         assert database.write(Store("there").adopt) == 0
     assert database.read(store.still_leased, item)
+
+
+@only_postgresql
+def test_what_is_locked_is_not_waited_for_and_freed_the_next_time(database: Database, store: Store) -> None:
+    other = Store("there")
+    database.write(other.start)
+    database.write(store.insert, [message("m1", "a@x.example", "b@y.example")], b"", NOW)
+    database.write(store.claim, NOW, 10)
+    age(database, "here", 2 * 86400)
+    with database.engine.begin() as third:
+        third.exec_driver_sql("SELECT 1 FROM recipients WHERE address = 'a@x.example' FOR UPDATE")
+        assert database.write(other.adopt) == 1
+        assert {node.id: node.leased for node in database.write(listed)} == {"here": 1, "there": 0}
+    assert database.write(other.adopt) == 1
+    assert [node.id for node in database.write(listed)] == ["there"]

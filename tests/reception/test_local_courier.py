@@ -12,12 +12,13 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from mailagent.directory.stored import UnknownDirectory
 from mailagent.envelope.address import Address
 from mailagent.envelope.envelope import Envelope
 from mailagent.envelope.forward import Forward
 from mailagent.envelope.notify import Notify
 from mailagent.envelope.outcome import Outcome
-from mailagent.interfaces import Attempt, Attempted, ICourier, IDirectory, LeaseLost, StorageFull
+from mailagent.interfaces import Attempt, Attempted, DestinationBusy, ICourier, IDirectory, LeaseLost, StorageFull
 from mailagent.reception.local_courier import LocalCourier, LocalFirst
 from tests.memory_server import MemoryQueue, MemoryServer
 
@@ -149,6 +150,14 @@ def test_what_is_ours_never_leaves(recipient: str, remote: int) -> None:
     site, elsewhere = Site(), Elsewhere()
     LocalFirst(site.server.directory, site.courier, elsewhere).deliver(attempt(recipient))
     assert elsewhere.attempts == remote
+
+
+@pytest.mark.parametrize("recipient", ["user1@hostmeister.de", "user1@elsewhere.example"])
+def test_while_nobody_is_known_nothing_is_tried(recipient: str) -> None:
+    site, elsewhere, failures = Site(), Elsewhere(), list[Any]()
+    LocalFirst(UnknownDirectory(), site.courier, elsewhere).deliver(attempt(recipient)).addErrback(failures.append)
+    assert failures[0].check(DestinationBusy)
+    assert (site.server.all_stored, elsewhere.attempts) == (0, 0)
 
 
 @implementer(IDirectory)
