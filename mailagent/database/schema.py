@@ -5,10 +5,11 @@ and only that is in the indexes by which work is found: they stay small, whateve
 
 C{destinations.ready} is the moment from which something can be claimed there: the latest of C{held_until}, C{next_at}
 (where there is a rate) and the earliest C{due} of what waits; NULL where nothing waits. Each transaction that changes
-one of them keeps it right.
+one of them keeps it right. C{holds} are of one node each: what it could not reach, others may.
 
 A node that has been silent for longer than its C{lease}, in seconds, is thought dead; C{tables} is the L{VERSION}
-it was made for. C{compatibility} has one row: servers made for tables older than its C{oldest} cannot serve.
+it was made for; C{process}, a token of its own for each time it starts. C{compatibility} has one row: servers made for
+tables older than its C{oldest} cannot serve. So has C{identity}, whose C{token} tells this database from others.
 
 Who receives mail here, where the database is asked for that: a host that is C{shared} has the names with the host
 C{''}, any other has names of its own. C{key} is the form in which two spellings of a name are equal; the alias C{''} is
@@ -21,7 +22,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 #: The newest migration.
-VERSION = "0004"
+VERSION = "0005"
 
 #: The condition under which a recipient waits. Without parameters, so that it is seen to be that of the indexes.
 WAITS = "state = 'queued' AND lease_token IS NULL"
@@ -61,9 +62,12 @@ nodes = sa.Table(
     _moment("heartbeat"),
     sa.Column("lease", sa.Double, nullable=False, server_default="60"),
     sa.Column("tables", sa.Text, nullable=False, server_default="0002"),
+    sa.Column("process", sa.Text, nullable=False, server_default=""),
 )
 
 compatibility = sa.Table("compatibility", metadata, sa.Column("id", sa.Integer, primary_key=True), _text("oldest"))
+
+identity = sa.Table("identity", metadata, sa.Column("id", sa.Integer, primary_key=True), _text("token"))
 
 messages = sa.Table(
     "messages",
@@ -156,6 +160,15 @@ destinations = sa.Table(
     _text("reason"),
     sa.Column("next_at", sa.Double, nullable=False, server_default="0"),
     _index("destinations_ready", "ready"),
+)
+
+holds = sa.Table(
+    "holds",
+    metadata,
+    sa.Column("destination", sa.Text, primary_key=True),
+    sa.Column("node", sa.Text, primary_key=True),
+    _moment("until"),
+    _text("reason"),
 )
 
 directory = sa.Table(
