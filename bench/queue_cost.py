@@ -70,7 +70,7 @@ class Bench:
             self._settle("settle: deferred", item, Reply(451), QUEUED)
             item = self._claim()
             self._settle("settle: delivered", item, Reply(250), DELIVERED)
-            self._timed("next_ready", self._store.next_ready)
+            self._timed("next_ready", partial(self._store.next_ready, now=self._now))
         for _ in range(min(rounds, 20)):
             self._start()
         self._engine.dispose()

@@ -203,7 +203,8 @@ def _counted(found: Statistics, now: float) -> Iterator[dict[str, str]]:
     if found.oldest is not None:
         yield {"what": "oldest", "which": moment(found.oldest), "count": span(now - found.oldest)}
     for held in found.held:
-        yield {"what": "left alone", "which": f"{held.name}: {held.reason}", "count": f"until {moment(held.until)}"}
+        what = f"left alone by {held.node}" if held.node else "left alone"
+        yield {"what": what, "which": f"{held.name}: {held.reason}", "count": f"until {moment(held.until)}"}
 
 
 def _told(config: str | None, state_directory: str | None, message_id: str) -> Told:

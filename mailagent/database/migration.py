@@ -17,8 +17,7 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from mailagent.database import migrations
-from mailagent.database.moment import database_now
-from mailagent.database.schema import VERSION, compatibility, nodes
+from mailagent.database.schema import ALIVE, VERSION, compatibility, nodes
 from mailagent.database.trouble import Conflict, trouble
 from mailagent.interfaces import StorageFailed
 
@@ -123,9 +122,7 @@ def _leave_nobody_behind(connection: sa.Connection, node: str) -> None:
     oldest = _oldest(connection)
     if oldest is None:
         return
-    too_old = sa.select(nodes.c.name).where(
-        nodes.c.id != node, nodes.c.heartbeat > database_now() - nodes.c.lease, nodes.c.tables < oldest
-    )
+    too_old = sa.select(nodes.c.name).where(nodes.c.id != node, ALIVE, nodes.c.tables < oldest)
     if names := connection.scalars(too_old).all():
         raise WrongVersion(
             f"{', '.join(names)} still at work with an older version, which cannot use the tables of this one: stop or "

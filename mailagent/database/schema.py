@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from mailagent.database.moment import database_now
+
 #: The newest migration.
 VERSION = "0005"
 
@@ -64,6 +66,9 @@ nodes = sa.Table(
     sa.Column("tables", sa.Text, nullable=False, server_default="0002"),
     sa.Column("process", sa.Text, nullable=False, server_default=""),
 )
+
+#: Whether a node lives: it keeps its own promise, whatever the others' is.
+ALIVE = nodes.c.heartbeat > database_now() - nodes.c.lease
 
 compatibility = sa.Table("compatibility", metadata, sa.Column("id", sa.Integer, primary_key=True), _text("oldest"))
 

@@ -95,7 +95,7 @@ class Attempts:
                 await self._settle(item, settlements, settings, began, attempted.hold)
         except CancelledError:
             if item.token in self.lost:
-                events.LEASE_LOST(self._log, id=item.message.id, destination=item.destination)
+                self._tell_lost(item)
             await self._give_back(item, settlements, began)
         except Exception:
             self._log.failure("{id} settling", id=item.message.id, event="error")
@@ -131,7 +131,7 @@ class Attempts:
             await self._postpone(item, busy.seconds)
             return None
         except LeaseLost:
-            events.LEASE_LOST(self._log, id=id_, destination=item.destination)
+            self._tell_lost(item)
             return None
         except (StorageFailed, StorageFull) as error:
             events.ERROR(self._log, what=f"{id_} courier", reason=str(error))
@@ -171,12 +171,16 @@ class Attempts:
         seconds = max(seconds, _LEAST_HOLD)
         until = self._seconds() + seconds
 
-        def write(connection: sa.Connection) -> None:
-            self._store.release(connection, item)
-            self._store.hold_destination(connection, item.destination, until, "busy")
+        def release_and_hold(connection: sa.Connection) -> bool:
+            ours = self._store.release(connection, item)
+            if ours:
+                self._store.hold_destination(connection, item.destination, until, "busy")
+            return ours
 
-        await self._writing.insist(write)
-        events.DESTINATION_HELD(self._log, destination=item.destination, seconds=seconds)
+        if await self._writing.insist(release_and_hold):
+            events.DESTINATION_HELD(self._log, destination=item.destination, seconds=seconds)
+        else:
+            self._tell_lost(item)
 
     def _resize(self, destination: str, attempted: Attempted) -> None:
         if attempted.hold > 0:
@@ -201,16 +205,17 @@ class Attempts:
         settlement = ItemSettlement(item, settlements, reports, began, max(0.0, now - began))
         settle = Batched(self._store.settle_many, settlement)
 
-        def hold_and_settle(connection: sa.Connection) -> bool:
-            self._store.hold_destination(connection, item.destination, now + hold, _reason(settlements))
-            return settle(connection)
+        def settle_and_hold(connection: sa.Connection) -> bool:
+            ours = settle(connection)
+            if ours:
+                self._store.hold_destination(connection, item.destination, now + hold, _reason(settlements))
+            return ours
 
-        written = await self._writing.insist(hold_and_settle if hold > 0 else settle)
+        if not await self._writing.insist(settle_and_hold if hold > 0 else settle):
+            self._tell_lost(item)
+            return
         if hold > 0:
             events.DESTINATION_HELD(self._log, destination=item.destination, seconds=hold)
-        if not written:
-            events.LEASE_LOST(self._log, id=item.message.id, destination=item.destination)
-            return
         self._tell(item, settlements, reports, now)
 
     async def _rescue(
@@ -242,6 +247,9 @@ class Attempts:
             self._store.settle(connection, item, delivered, [], began, max(0.0, self._seconds() - began))
         if rest:
             self._store.release(connection, attrs.evolve(item, recipients=rest), due)
+
+    def _tell_lost(self, item: QueuedItem) -> None:
+        events.LEASE_LOST(self._log, id=item.message.id, destination=item.destination)
 
     def _tell(
         self,

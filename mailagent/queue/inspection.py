@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 
-from mailagent.database.schema import attempts, chunks, destinations, messages, recipients
+from mailagent.database.schema import attempts, chunks, destinations, holds, messages, nodes, recipients
 from mailagent.queue.items import UNFINISHED
 from mailagent.queue.selection import ACTIVE, Selection
 from mailagent.queue.store_content import read_piece
@@ -86,11 +86,15 @@ class Told:
 
 @attrs.frozen
 class Held:
-    """A destination where nothing is tried before C{until}."""
+    """A destination where nothing is tried before C{until}.
+
+    @ivar node: by which node, where others may still try; else C{""}.
+    """
 
     name: str
     until: float
     reason: str
+    node: str = ""
 
 
 @attrs.frozen
@@ -179,14 +183,25 @@ def statistics(connection: sa.Connection, now: float) -> Statistics:
     ]
     counted[0] = sa.func.count().filter(recipients.c.created > now - AGES[0])  # clocks go back sometimes
     ages = connection.execute(sa.select(*counted).select_from(recipients).where(waits)).one()
-    held = sa.select(destinations).where(destinations.c.held_until > now).order_by(destinations.c.name)
     return Statistics(
         {str(row[0]): row[1] for row in states},
         {str(row[0]): row[1] for row in connection.execute(places)},
         dict(zip(bounds, ages, strict=True)),
         connection.scalar(sa.select(sa.func.min(recipients.c.created)).where(waits)),
-        tuple(Held(row.name, row.held_until, row.reason) for row in connection.execute(held)),
+        tuple(_held(connection, now)),
     )
+
+
+def _held(connection: sa.Connection, now: float) -> Iterator[Held]:
+    """What is held by all, then what is held by some."""
+    by_all = sa.select(destinations).where(destinations.c.held_until > now).order_by(destinations.c.name)
+    for row in connection.execute(by_all):
+        yield Held(row.name, row.held_until, row.reason)
+    longer = sa.and_(destinations.c.name == holds.c.destination, destinations.c.held_until < holds.c.until)
+    some = sa.select(holds, nodes.c.name).join(nodes, nodes.c.id == holds.c.node).join(destinations, longer)
+    some = some.where(holds.c.until > now).order_by(holds.c.destination, nodes.c.name)
+    for row in connection.execute(some):
+        yield Held(row.destination, row.until, row.reason, row.name)
 
 
 def _message(connection: sa.Connection, message_id: str) -> sa.RowMapping:

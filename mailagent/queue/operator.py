@@ -22,8 +22,7 @@ from mailagent.envelope.reply import Reply
 from mailagent.queue.items import DROPPED, FAILED, HELD, QUARANTINED, QUEUED, QueuedItem, Settlement, StoredMessage
 from mailagent.queue.reporter import Reporter
 from mailagent.queue.store_content import read_piece
-from mailagent.queue.store_destinations import RETRY, restore
-from mailagent.queue.store_destinations import hold as hold_destination
+from mailagent.queue.store_destinations import end_holds, restore
 from mailagent.queue.store_nodes import living
 from mailagent.queue.store_rows import ENVELOPE, UnreadableRow, read_message, read_recipient
 from mailagent.queue.store_settle import ItemSettlement, retire, settle
@@ -160,8 +159,7 @@ def _write(connection: sa.Connection, name: str, rows: Sequence[sa.RowMapping], 
     connection.execute(sa.update(recipients).where(chosen).values(changes))
     names = {row["destination"] for row in rows}
     if name == "retry":
-        for destination in sorted(names):  # it is to be tried, whatever has been found out about the place
-            hold_destination(connection, destination, 0.0, RETRY)
+        end_holds(connection, names)  # it is to be tried, whatever has been found out about the place
     restore(connection, names)
     if name == "drop":
         retire(connection, {row["message_id"] for row in rows}, now)

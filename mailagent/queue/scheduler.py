@@ -243,7 +243,7 @@ class Scheduler:
         items = self._store.claim(connection, now, room, windows, FIRST, full, self._allowed, crowded)
         found = Counter(item.destination for item in items)
         filled = [name for name, count in found.items() if count >= windows.get(name, FIRST)]
-        return items, self._store.next_ready(connection, [*full, *filled, *crowded]), crowded
+        return items, self._store.next_ready(connection, now, [*full, *filled, *crowded]), crowded
 
     def _take(self, item: QueuedItem) -> None:
         """Try an item, if there is room: a message with very many recipients makes several."""

@@ -15,10 +15,11 @@ from mailagent import __version__
 from mailagent.database.hung import end_hung
 from mailagent.database.schema import VERSION
 from mailagent.envelope.queued import QueuedMessage
-from mailagent.queue import store_content, store_destinations, store_insert, store_nodes, store_settle
+from mailagent.queue import store_content, store_destinations, store_holds, store_insert, store_nodes, store_settle
 from mailagent.queue.items import QueuedItem, Settlement
 from mailagent.queue.lanes import Allowance
 from mailagent.queue.store_claim import Claimer
+from mailagent.queue.store_holds import Hold
 from mailagent.queue.store_insert import Arrival
 from mailagent.queue.store_nodes import LEASE
 from mailagent.queue.store_settle import ItemSettlement
@@ -168,17 +169,19 @@ class Store:
         return store_settle.release(connection, item, due)
 
     def hold_destination(self, connection: sa.Connection, destination: str, until: float, reason: str) -> None:
-        """Claim nothing there before C{until}; 0 ends a hold."""
-        store_destinations.hold(connection, destination, until, reason)
+        """Claim nothing there before C{until}. Nor does any other node, once all that live hold it."""
+        store_destinations.hold(connection, destination, Hold(self._node, until, reason))
 
     def recall(self, connection: sa.Connection, now: float, seconds: float, limit: int) -> int:
         """Have what is held or due by more than C{seconds} from now due now: no wait is that long, so that it was
         written by a clock which was ahead. Returns for how many destinations; as long as there are any, ask again."""
+        store_holds.recall(connection, self._node, now + seconds)
         return store_destinations.recall(connection, now, now + seconds, limit)
 
-    def next_ready(self, connection: sa.Connection, busy: Collection[str] = ()) -> float | None:
-        """When there is something to claim, apart from destinations that are C{busy}; C{None} if nothing waits."""
-        return store_destinations.next_ready(connection, busy)
+    def next_ready(self, connection: sa.Connection, now: float, busy: Collection[str] = ()) -> float | None:
+        """When there is something to claim, apart from destinations that are C{busy}, or that this node holds for
+        longer than all do; C{None} if nothing waits."""
+        return store_destinations.next_ready(connection, self._node, now, busy)
 
     def read_piece(self, connection: sa.Connection, message_id: str, number: int) -> bytes | None:
         """A piece of the content (the message's C{header} goes ahead of it), counted from 0; C{None} past the end."""
@@ -186,5 +189,7 @@ class Store:
 
     def sweep(self, connection: sa.Connection, now: float, keep: float, limit: int) -> int:
         """Remove some of what nobody needs: history C{keep} seconds after its end, content that no envelope came for
-        within a day, destinations where nothing waits. Returns how many; as long as there are any, ask again."""
+        within a day, destinations where nothing waits. Returns how many; as long as there are any, ask again. Holds
+        that have ended are all forgotten at once."""
+        store_holds.sweep(connection, self._node, now)
         return store_content.sweep(connection, now, keep, limit)

@@ -23,6 +23,7 @@ from mailagent.log import ERROR, RECIPIENT_QUARANTINED
 from mailagent.queue.items import QUARANTINED, QUEUED, QueuedItem, QueuedRecipient, StoredMessage
 from mailagent.queue.lanes import Allowance
 from mailagent.queue.store_destinations import RETRY, WAITING, forget, recompute, space
+from mailagent.queue.store_holds import NOT_HELD
 from mailagent.queue.store_rows import ENVELOPE, UnreadableRow, is_text, read_message, read_recipient, storable
 
 #: Recipients of one item (RFC 5321 section 4.5.3.1.8: what every server must take).
@@ -32,9 +33,8 @@ _LOOK = 10
 
 _READY = (
     sa.select(destinations.c.name, destinations.c.reason)
-    .where(
-        destinations.c.ready <= sa.bindparam("now"), destinations.c.name.not_in(sa.bindparam("busy", expanding=True))
-    )
+    .where(destinations.c.ready <= sa.bindparam("now"), NOT_HELD)
+    .where(destinations.c.name.not_in(sa.bindparam("busy", expanding=True)))
     .limit(sa.bindparam("room", type_=sa.Integer))
     .with_for_update(skip_locked=True)
 )
@@ -134,7 +134,7 @@ class Claimer:
     def _ready(self, connection: sa.Connection, now: float, room: int, busy: Collection[str]) -> dict[str, str]:
         """Destinations where something is due, taken from both ends in turn, and why each was held last. One whose name
         cannot be read is removed."""
-        wanted = {"now": now, "busy": list(busy), "room": max(room, 0)}
+        wanted = {"node": self._node, "now": now, "busy": list(busy), "room": max(room, 0)}
         one, other = next(self._turns)
         rows = connection.execute(one, wanted).all()
         if len(rows) == wanted["room"]:  # else these are all

@@ -17,6 +17,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from mailagent.database.ending import at_end, end_now
 from mailagent.database.schema import WAITS, destinations, recipients
+from mailagent.queue import store_holds
+from mailagent.queue.store_holds import NOT_HELD, Hold
 from mailagent.queue.store_rows import is_text
 
 #: Why a destination is not held: the operator has it tried, until something new is found out about it.
@@ -54,14 +56,15 @@ _RECOMPUTE = (
     .where(destinations.c.name.in_(sa.bindparam("names", expanding=True)))
     .values(ready=_later(_EARLIEST, _BLOCKED))
 )
-_HOLD = (
+_HELD_BY_NONE = (
     sa.update(destinations)
-    .where(destinations.c.name == sa.bindparam("held"))
-    .values(held_until=sa.bindparam("until"), reason=sa.bindparam("why"))
+    .where(destinations.c.name.in_(sa.bindparam("names", expanding=True)))
+    .values(held_until=0.0, reason=RETRY)
 )
 _NEXT = (
     sa.select(destinations.c.ready)
     .where(destinations.c.ready.is_not(None), destinations.c.name.not_in(sa.bindparam("busy", expanding=True)))
+    .where(NOT_HELD)
     .order_by(destinations.c.ready)
     .limit(1)
 )
@@ -87,7 +90,8 @@ class _Changes:
 
     turn: ClassVar[int] = 1
     due: dict[str, float] = attrs.field(factory=dict)  # something new waits, from then
-    held: dict[str, tuple[float, str]] = attrs.field(factory=dict)
+    held: dict[str, Hold] = attrs.field(factory=dict)  # by this node
+    freed: set[str] = attrs.field(factory=set)  # whoever held them
     missing: set[str] = attrs.field(factory=set)  # they may have been swept away
     changed: set[str] = attrs.field(factory=set)  # to be computed
 
@@ -95,15 +99,17 @@ class _Changes:
         """Write it all down. Each destination is locked before anything is computed of it, in the order of the names:
         a statement sees what was committed when it began, not when it had its turn."""
         dialect = connection.dialect.name
-        computed = self.changed | self.held.keys() | self.missing
-        if self.due or self.held or self.missing:
+        computed = self.changed | self.held.keys() | self.freed | self.missing
+        if self.due or self.held or self.freed or self.missing:
             rows = [{"name": name, "ready": self.due.get(name), **_FREE} for name in sorted(computed | self.due.keys())]
             connection.execute(_offer(dialect), rows)
         elif dialect == "postgresql":
             connection.execute(_LOCK, {"names": sorted(computed)})
         if self.held:
-            held = [{"held": name, "until": until, "why": why} for name, (until, why) in self.held.items()]
-            connection.execute(_HOLD, held)
+            store_holds.keep(connection, self.held)
+        if self.freed:
+            connection.execute(_HELD_BY_NONE, {"names": sorted(self.freed)})
+            store_holds.end(connection, sorted(self.freed))
         if computed:
             connection.execute(_RECOMPUTE, {"names": sorted(computed)})
 
@@ -137,9 +143,14 @@ def _readable(names: Collection[str]) -> set[str]:
     return set(filter(is_text, names))
 
 
-def hold(connection: sa.Connection, name: str, until: float, reason: str) -> None:
-    """Nothing is claimed there before C{until}, in seconds since the epoch; 0 ends a hold."""
-    at_end(connection, _Changes).held[name] = until, reason
+def hold(connection: sa.Connection, name: str, hold: Hold) -> None:
+    """The node claims nothing there before C{hold.until}; nor does any other, where all of them hold it."""
+    at_end(connection, _Changes).held[name] = hold
+
+
+def end_holds(connection: sa.Connection, names: Collection[str]) -> None:
+    """The operator wants these tried, whatever has been found out about them."""
+    at_end(connection, _Changes).freed |= _readable(names)
 
 
 def space(connection: sa.Connection, name: str, now: float, seconds: float) -> None:
@@ -148,10 +159,11 @@ def space(connection: sa.Connection, name: str, now: float, seconds: float) -> N
     connection.execute(sa.update(destinations).where(destinations.c.name == name).values(next_at=begun + seconds))
 
 
-def next_ready(connection: sa.Connection, busy: Collection[str] = ()) -> float | None:
-    """When there will be something to claim, at any destination that is not C{busy}; C{None}, if nothing waits."""
+def next_ready(connection: sa.Connection, node: str, now: float, busy: Collection[str]) -> float | None:
+    """When there will be something to claim, at any destination that is not C{busy} and that the node does not hold
+    C{now} for longer than all do; C{None}, if nothing waits."""
     end_now(connection)
-    return connection.scalar(_NEXT, {"busy": list(busy)})
+    return connection.scalar(_NEXT, {"node": node, "now": now, "busy": list(busy)})
 
 
 def recall(connection: sa.Connection, now: float, latest: float, limit: int) -> int:

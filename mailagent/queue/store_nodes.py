@@ -8,15 +8,13 @@ import attrs
 import sqlalchemy as sa
 
 from mailagent.database.moment import database_now
-from mailagent.database.schema import nodes, recipients
+from mailagent.database.schema import ALIVE, nodes, recipients
 from mailagent.queue.store_destinations import restore
 
 #: Seconds without a heartbeat after which a node is thought dead, where it does not say otherwise.
 LEASE = 60.0
 #: Seconds after which one that is dead is forgotten.
 _FORGOTTEN = 86400.0
-#: A node keeps its own promise, whatever the others' is.
-ALIVE = nodes.c.heartbeat > database_now() - nodes.c.lease
 #: Recipients leased to a node that nobody knows: it was forgotten while the commit of a claim was under way. Those on
 #: their way to another database have no token.
 _NOBODYS = sa.and_(

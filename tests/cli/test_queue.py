@@ -142,6 +142,14 @@ def test_stats_tell_of_states_domains_ages_and_what_is_left_alone(site: Site) ->
     assert (value["states"], value["held"][0]["name"]) == ({"queued": 2}, "a.example")
 
 
+def test_stats_tell_which_node_leaves_a_place_alone_that_others_may_reach(site: Site) -> None:
+    other = Store("there", "mx2.example.org")
+    site.database.write(other.start)
+    site.put("m1", "a@a.example")
+    site.database.write(other.hold_destination, "a.example", time.time() + 1000, "no connection")
+    assert "left alone by mx2.example.org\ta.example: no connection\tuntil 2" in site.run("stats").stdout
+
+
 @pytest.mark.parametrize("words", [["list"], ["show", "m1"], ["log", "m1"], ["dump", "m1"], ["stats"]])
 @pytest.mark.parametrize("running", [True, False])
 def test_what_only_looks_changes_nothing(site: Site, words: list[str], running: bool) -> None:

@@ -174,6 +174,19 @@ def test_what_came_of_an_attempt_is_not_written_over_anothers(site: Site) -> Non
     assert not site.logged("recipient_failed")
 
 
+@pytest.mark.parametrize("answer", [all_told(LATER, hold=600.0), raising(DestinationBusy(600))])
+def test_who_has_lost_the_lease_holds_nothing(site: Site, answer: Answer) -> None:
+    def late(attempt: Attempt) -> Attempted | Deferred[Attempted]:
+        site.database.execute("UPDATE recipients SET lease_token = 'other'")
+        return answer(attempt)
+
+    send(site, late)
+    assert site.database.rows("SELECT held_until FROM destinations") == [0]
+    assert site.database.rows("SELECT * FROM holds") == []
+    assert len(site.logged("lease_lost")) == 1
+    assert not site.logged("destination_held")
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -69,7 +69,7 @@ def test_what_is_held_is_not_tried_until_it_is_released(database: Database, stor
     put(database, store, message("m1", "a@a.example"))
     assert do(database, "hold") == [("a@a.example", "held")]
     assert database.write(store.claim, LATER, 10) == []
-    assert database.write(store.next_ready) is None
+    assert database.write(store.next_ready, NOW) is None
     assert do(database, "retry") == [("a@a.example", "held: release it first")]
     assert do(database, "release") == [("a@a.example", "released, due now")]
     assert do(database, "release") == [("a@a.example", "not held")]

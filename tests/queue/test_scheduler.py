@@ -227,7 +227,7 @@ def test_what_takes_longer_than_a_stop_is_cancelled_and_given_back(site: Site) -
     site.clock.advance(1)
     assert (stopped.called, site.leased()) == (True, 0)
     assert site.database.rows("SELECT attempts FROM recipients") == [0]
-    assert site.database.read(site.store.next_ready) is not None
+    assert site.database.read(site.store.next_ready, 0.0) is not None
 
 
 def test_a_courier_that_ends_well_at_a_stop_has_delivered(site: Site) -> None:

@@ -47,20 +47,20 @@ def test_what_is_leased_is_not_given_out_again(database: Database, store: Store)
     database.write(store.insert, [message("m1", "a@x.example")], b"", NOW)
     assert len(database.write(store.claim, NOW, 10)) == 1
     assert database.write(store.claim, NOW, 10) == []
-    assert database.read(store.next_ready) is None
+    assert database.read(store.next_ready, NOW) is None
 
 
 def test_what_is_not_due_waits(database: Database, store: Store) -> None:
     database.write(store.insert, [message("m1", "a@x.example")], b"", NOW)
     assert database.write(store.claim, NOW - 1, 10) == []
-    assert database.read(store.next_ready) == NOW
+    assert database.read(store.next_ready, NOW) == NOW
 
 
 def test_a_deferred_recipient_comes_again_when_it_is_due(database: Database, store: Store) -> None:
     database.write(store.insert, [message("m1", "a@x.example")], b"", NOW)
     [item] = database.write(store.claim, NOW, 10)
     assert database.write(store.settle, item, deferred(item, NOW + 300), [], NOW, 1.5)
-    assert database.read(store.next_ready) == NOW + 300
+    assert database.read(store.next_ready, NOW) == NOW + 300
     assert database.write(store.claim, NOW + 299, 10) == []
     [again] = database.write(store.claim, NOW + 300, 10)
     [recipient] = again.recipients
@@ -143,7 +143,7 @@ def test_a_lease_given_back_may_be_due_later(database: Database, store: Store) -
     database.write(store.insert, [message("m1", "a@x.example")], b"", NOW)
     [item] = database.write(store.claim, NOW, 10)
     database.write(store.release, item, NOW + 5)
-    assert database.read(store.next_ready) == NOW + 5
+    assert database.read(store.next_ready, NOW) == NOW + 5
     assert len(database.write(store.claim, NOW + 5, 10)) == 1
 
 

@@ -63,7 +63,7 @@ def test_there_are_no_more_messages_than_there_is_room(database: Database, store
 def test_busy_destinations_are_passed_over(database: Database, store: Store) -> None:
     fill(database, store, 1, "x.example", prefix="x")
     fill(database, store, 1, "y.example", NOW + 1, prefix="y")
-    assert database.read(store.next_ready, ["x.example"]) == NOW + 1
+    assert database.read(store.next_ready, NOW, ["x.example"]) == NOW + 1
     assert [item.destination for item in database.write(store.claim, NOW + 1, 9, busy=["x.example"])] == ["y.example"]
 
 
@@ -87,14 +87,14 @@ def test_a_held_destination_gives_nothing_until_then(database: Database, store: 
     fill(database, store, 1, "x.example")
     database.write(store.hold_destination, "x.example", NOW + 60, "connection refused")
     assert database.write(store.claim, NOW + 59, 10) == []
-    assert database.read(store.next_ready) == NOW + 60
+    assert database.read(store.next_ready, NOW) == NOW + 60
     assert len(database.write(store.claim, NOW + 60, 10)) == 1
 
 
 def test_a_hold_covers_what_comes_later(database: Database, store: Store) -> None:
     database.write(store.hold_destination, "x.example", NOW + 60, "connection refused")
     fill(database, store, 1, "x.example")
-    assert database.read(store.next_ready) == NOW + 60
+    assert database.read(store.next_ready, NOW) == NOW + 60
 
 
 def test_a_hold_can_be_ended(database: Database, store: Store) -> None:
@@ -159,7 +159,7 @@ def test_a_row_that_cannot_be_read_is_set_aside_and_stops_nothing(database: Data
     assert database.rows("SELECT message_id FROM recipients WHERE state = 'quarantined'") == ["m1"]
     assert [event["event"] for event in events] == [RECIPIENT_QUARANTINED.name]
     assert database.read(store.read_piece, "m1", 0) == b"body"
-    assert database.read(store.next_ready) is None
+    assert database.read(store.next_ready, NOW) is None
 
 
 @only_sqlite
@@ -241,7 +241,7 @@ def cycle(database: Database, store: Store) -> list[tuple[str, Any]]:
         database.write(store.adopt)
         database.write(store.start)
         database.write(store.beat)
-        database.write(store.next_ready)
+        database.write(store.next_ready, NOW)
         database.write(store.sweep, NOW, DAY, 10)
     return statements
 
@@ -265,6 +265,7 @@ def test_as_many_statements_are_run_for_a_long_queue_as_for_a_short_one(database
     few = len(cycle(database, store))
     database.execute("DELETE FROM messages")
     database.execute("DELETE FROM destinations")
+    database.execute("DELETE FROM holds")
     fill(database, store, 3000, "x.example", NOW - 1, "b")
     assert len(cycle(database, store)) == few
 
@@ -294,7 +295,7 @@ def test_as_much_is_done_for_a_long_queue_as_for_a_short_one(database: Database,
             assert store.settle(connection, one, deferred(one, NOW + 60), [], NOW, 0.0)
             assert store.settle(connection, other, all_as(other, STORED), [], NOW, 0.0)
             assert len(store.overdue(connection, NOW + 9 * DAY, DAY, DAY, 2)) == 2
-            store.next_ready(connection)
+            store.next_ready(connection, NOW)
             driver.set_progress_handler(None, 1)
         return counted
 
@@ -328,7 +329,7 @@ def paced(seconds: float, most: int = 20) -> Callable[[str], Allowance]:
 def test_a_destination_at_its_rate_is_not_ready_before_the_next_is_allowed(database: Database, store: Store) -> None:
     fill(database, store, 5, "x.example")
     assert len(database.write(store.claim, NOW, 10, allowed=paced(6.0))) == 1
-    assert database.write(store.next_ready) == NOW + 6
+    assert database.write(store.next_ready, NOW) == NOW + 6
     assert database.write(store.claim, NOW + 5.9, 10, allowed=paced(6.0)) == []
     assert len(database.write(store.claim, NOW + 6, 10, allowed=paced(6.0))) == 1
 
@@ -337,13 +338,13 @@ def test_what_comes_to_a_destination_at_its_rate_waits_too(database: Database, s
     fill(database, store, 1, "x.example")
     assert len(database.write(store.claim, NOW, 10, allowed=paced(6.0))) == 1
     fill(database, store, 1, "x.example", NOW + 1, "n")
-    assert database.write(store.next_ready) == NOW + 6
+    assert database.write(store.next_ready, NOW) == NOW + 6
 
 
 def test_at_a_high_rate_a_seconds_messages_go_together(database: Database, store: Store) -> None:
     fill(database, store, 50, "x.example")
     assert len(database.write(store.claim, NOW, 50, None, 50, allowed=paced(0.1))) == 10
-    assert database.write(store.next_ready) == NOW + 1
+    assert database.write(store.next_ready, NOW) == NOW + 1
 
 
 def test_a_rate_is_that_of_all_nodes_together(database: Database, store: Store) -> None:
@@ -368,7 +369,7 @@ def test_a_destination_is_not_forgotten_while_its_rate_holds_the_next_back(datab
     database.write(store.claim, NOW, 10, allowed=paced(6.0))
     database.write(store.sweep, NOW + 5, DAY, 10)
     fill(database, store, 1, "x.example", NOW + 5, "n")
-    assert database.write(store.next_ready) == NOW + 6
+    assert database.write(store.next_ready, NOW) == NOW + 6
 
 
 def test_a_rate_kept_by_a_clock_that_was_ahead_is_forgotten(database: Database, store: Store) -> None:
@@ -391,7 +392,7 @@ def test_a_destination_gets_no_more_than_its_share_from_all_nodes(database: Data
     for node in (store, other):
         assert database.write(node.claim, NOW, 9, None, 9, allowed=paced(0.0, 4), crowded=crowded) == []
     assert crowded == {"x.example"}
-    assert database.write(store.next_ready, crowded) is None
+    assert database.write(store.next_ready, NOW, crowded) is None
     assert database.write(store.settle, first[0], all_as(first[0], STORED), [], NOW, 0.0)
     assert len(database.write(other.claim, NOW, 9, None, 9, allowed=paced(0.0, 4))) == 1
 

@@ -118,4 +118,4 @@ def test_of_all_that_comes_to_wait_in_a_transaction_the_earliest_counts(database
         for each, due in zip(item.recipients, (60.0, 30.0, 90.0), strict=True)
     ]
     assert database.write(store.settle, item, settlements, [], 1.0, 0.0)
-    assert database.read(store.next_ready) == 30.0
+    assert database.read(store.next_ready, 1.0) == 30.0
