@@ -13,7 +13,7 @@ import attrs
 import psycopg
 
 from tests import programs
-from tests.nodes.network import EVERYBODY, HUB, Member, network
+from tests.nodes.network import EVERYBODY, HUB, OUTSIDE, Member, network
 from tests.nodes.sink import Sink
 from tests.peers.outbound_site import LONG
 from tests.peers.server import ROOT, TWISTD, Server, environment
@@ -26,7 +26,7 @@ _CONFIGURATION = """
 hostname = "{name}.test"
 whitelist = {{ hosts = ["here.test"], users = ["ann"] }}
 relay = {{ networks = ["{everybody}"], connect_time = "5 s" }}
-routes = {{ "*" = {{ to = "smtp:{hub}:{sink}" }} }}
+routes = {{ "*" = {{ to = "smtp:{outside}:{sink}" }} }}
 limits = {{ sessions_per_network = 1000, stop_time = "10 s" }}
 [queue]
 url = "{url}"
@@ -138,7 +138,7 @@ def cluster(directory: Path, count: int, deliveries: int, pause: float) -> Itera
             members = stack.enter_context(network(count))
         except OSError:
             programs.absent("right to make network namespaces")
-        sink = Sink(HUB, pause)
+        sink = Sink(OUTSIDE, pause)
         stack.callback(sink.end)
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pg")))
         postgres = _serving(home)
@@ -154,7 +154,7 @@ def cluster(directory: Path, count: int, deliveries: int, pause: float) -> Itera
                 _CONFIGURATION.format(
                     name=node.home.name,
                     everybody=EVERYBODY,
-                    hub=HUB,
+                    outside=OUTSIDE,
                     sink=sink.port,
                     url=url,
                     deliveries=deliveries,

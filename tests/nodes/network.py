@@ -21,6 +21,8 @@ from tests.peers.server import DEADLINE
 
 #: Where the hub is; its members follow.
 HUB = "10.77.0.1"
+#: The hub's other address: what is there can be put out of a member's reach.
+OUTSIDE = "10.77.0.2"
 _FIRST_MEMBER, _BITS = 11, 24
 #: The whole of it.
 EVERYBODY = "10.77.0.0/24"
@@ -107,6 +109,10 @@ class Member:
         """Put it in again."""
         self._hub.ip("link", "set", self._port, "up")
 
+    def lose_the_outside(self) -> None:
+        """From now on it reaches what is at the hub, and nothing at L{OUTSIDE}."""
+        self.namespace.ip("route", "add", "unreachable", OUTSIDE)
+
 
 @contextmanager
 def network(members: int) -> Iterator[list[Member]]:
@@ -125,7 +131,8 @@ def network(members: int) -> Iterator[list[Member]]:
 
         hub = make("hub")
         hub.ip("link", "add", "bridge", "type", "bridge")
-        hub.ip("addr", "add", f"{HUB}/{_BITS}", "dev", "bridge")
+        for address in (HUB, OUTSIDE):
+            hub.ip("addr", "add", f"{address}/{_BITS}", "dev", "bridge")
         hub.ip("link", "set", "bridge", "up")
         joined = [_join(hub, make(f"mx{number}"), number) for number in range(1, members + 1)]
         with hub.entered():
