@@ -13,6 +13,8 @@ import stat
 import tempfile
 from typing import Protocol
 
+from mailagent.maildir.file_systems import FileSystems
+
 #: What the kernel or the file system says when it does not know C{O_TMPFILE}.
 _NO_TMPFILE = {errno.EOPNOTSUPP, errno.EISDIR}
 
@@ -50,6 +52,16 @@ class FileLayer(Protocol):
     def fsync_directory(self, path: str) -> None:
         """Put a directory's entries on stable storage."""
 
+    def file_system(self, path: str) -> int | None:
+        """Which file system a directory is on, if L{sync_file_system} is to be used there now. Never fails."""
+
+    def open_directory(self, path: str) -> int:
+        """A descriptor of a directory, for L{sync_file_system}."""
+
+    def sync_file_system(self, fd: int) -> None:
+        """Put everything on stable storage that was written, made or removed on the file system since C{fd} was opened.
+        After an error any of it may be lost."""
+
     def list_directory(self, path: str) -> list[str]:
         """The names in a directory."""
 
@@ -62,6 +74,9 @@ class FileLayer(Protocol):
 
 class Files:
     """The L{FileLayer} of the operating system. Descriptors are not inherited by child processes (PEP 446)."""
+
+    def __init__(self, file_systems: FileSystems | None = None) -> None:
+        self._file_systems = file_systems or FileSystems()
 
     def open_new(self, path: str) -> int:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -105,11 +120,20 @@ class Files:
         os.mkdir(path, 0o700)
 
     def fsync_directory(self, path: str) -> None:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = self.open_directory(path)
         try:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+    def file_system(self, path: str) -> int | None:
+        return self._file_systems.number(path)
+
+    def open_directory(self, path: str) -> int:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def sync_file_system(self, fd: int) -> None:
+        self._file_systems.sync(fd)
 
     def list_directory(self, path: str) -> list[str]:
         return os.listdir(path)

@@ -46,6 +46,10 @@ class _File:
     durable: bytes = b""
     lost: bool = False  # an fsync failed: the content is clean in the cache, and will never reach the disk
 
+    def sync(self, torn: bool = False) -> None:
+        if not self.lost:
+            self.durable = self.after(Survival.TORN).content if torn else self.content
+
     def after(self, survival: Survival) -> _File:
         if survival is Survival.ALL:
             content = self.content
@@ -60,6 +64,13 @@ class _File:
 class _Directory:
     entries: dict[str, _File | _Directory] = attrs.field(factory=dict)
     durable: dict[str, _File | _Directory] = attrs.field(factory=dict)
+
+    def sync(self, torn: bool = False) -> None:
+        if torn:
+            unsynced = [name for name in self.entries if name not in self.durable]
+            self.durable.update((name, self.entries[name]) for name in unsynced[::2])
+        else:
+            self.durable = dict(self.entries)
 
     def after(self, survival: Survival) -> _Directory:
         survivors = self.durable if survival is Survival.NOTHING else self.entries
@@ -96,8 +107,12 @@ class MemoryFiles:
     @ivar calls: every L{Call} so far.
     """
 
-    def __init__(self, seconds: Callable[[], float] = lambda: 0.0) -> None:
-        """@param seconds: the time, for L{modified}."""
+    def __init__(self, seconds: Callable[[], float] = lambda: 0.0, whole: bool = False) -> None:
+        """
+        @param seconds: the time, for L{modified}.
+        @param whole: whether the file system may be synced as a whole.
+        """
+        self.whole = whole
         self.calls: list[Call] = []
         self._seconds = seconds
         self._root = _Directory()
@@ -130,7 +145,7 @@ class MemoryFiles:
 
     def restarted(self, survival: Survival) -> MemoryFiles:
         """The files as they are found after the machine has gone off now and on again."""
-        files = MemoryFiles(self._seconds)
+        files = MemoryFiles(self._seconds, self.whole)
         files._root = self._root.after(survival)
         return files
 
@@ -181,8 +196,7 @@ class MemoryFiles:
         file = descriptor.file
         try:
             with self._call("fsync", descriptor.path) as cut:
-                if not file.lost:
-                    file.durable = file.after(Survival.TORN).content if cut else file.content
+                file.sync(torn=cut)
         except OSError:
             file.lost = True
             raise
@@ -209,11 +223,29 @@ class MemoryFiles:
     def fsync_directory(self, path: str) -> None:
         with self._call("fsync_directory", path) as cut:
             directory = self._directory(path)
-            if cut:
-                unsynced = [name for name in directory.entries if name not in directory.durable]
-                directory.durable.update((name, directory.entries[name]) for name in unsynced[::2])
-            else:
-                directory.durable = dict(directory.entries)
+            directory.sync(torn=cut)
+
+    def file_system(self, path: str) -> int | None:
+        return 1 if self.whole else None
+
+    def open_directory(self, path: str) -> int:
+        with self._call("open_directory", path):
+            self._directory(path)
+            return self._open(_File(self._seconds()), path)
+
+    def sync_file_system(self, fd: int) -> None:
+        descriptor = self._descriptor(fd)
+        files, directories = self._all(self._root)
+        try:
+            with self._call("sync_file_system", descriptor.path) as cut:
+                for file in files:
+                    file.sync(torn=cut)
+                for directory in directories:
+                    directory.sync(torn=cut)
+        except OSError:
+            for file in files:
+                file.lost = True
+            raise
 
     def list_directory(self, path: str) -> list[str]:
         with self._call("list_directory", path):
@@ -260,6 +292,18 @@ class MemoryFiles:
                 raise _error(errno.ENOENT, path)
             node = node.entries[name]
         return node
+
+    def _all(self, directory: _Directory) -> tuple[list[_File], list[_Directory]]:
+        """What is below a directory, itself included."""
+        files, directories = list[_File](), [directory]
+        for node in directory.entries.values():
+            if isinstance(node, _File):
+                files.append(node)
+            else:
+                below = self._all(node)
+                files += below[0]
+                directories += below[1]
+        return files, directories
 
     def _directory(self, path: str) -> _Directory:
         node = self._node(path)

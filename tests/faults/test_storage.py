@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from mailagent.maildir.publishing import TOGETHER
 from tests.faults.site import ELSEWHERE, LARGE, LOG, SMALL, USER1, USER2, Held, Site, play_troubles, send
 
 FULL, FAILED, UNWRITABLE = (452, "4.3.1"), (451, "4.3.0"), (451, "4.2.0")
@@ -48,6 +49,19 @@ def test_a_call_that_fails_in_one_mailbox_fails_the_message_and_no_other(
         assert send(client, SMALL, USER2)[0] == 250
     assert send(client, SMALL, USER1)[0] == 250
     assert len(site.mailbox("user1")) == 1
+
+
+@pytest.mark.parametrize(("code", "reply"), [(errno.EIO, FAILED), (errno.ENOSPC, FULL)])
+def test_a_file_system_that_fails_when_it_is_synced_fails_all_that_is_for_it(
+    site: Site, client: smtplib.SMTP, code: int, reply: tuple[int, str]
+) -> None:
+    detailed = [f"user1+{number}@hostmeister.de" for number in range(TOGETHER)]
+    with site.failing(f"sync /tmp/ {code}"):
+        assert send(client, SMALL, USER2, *detailed) == reply
+        assert site.mailbox("user1") == site.mailbox("user2") == []
+        assert site.debris() == []
+    assert send(client, SMALL, USER2, *detailed)[0] == 250
+    assert len(site.mailbox("user1")) == TOGETHER
 
 
 @pytest.mark.parametrize(

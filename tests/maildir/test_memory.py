@@ -48,6 +48,36 @@ def test_content_that_was_not_synced_is_lost_or_torn(files: MemoryFiles, surviva
     assert files.restarted(survival).content("/d/f") == content
 
 
+def test_what_was_synced_as_a_whole_survives(files: MemoryFiles) -> None:
+    fd = files.open_directory("/d")
+    create(files, synced=False, listed=False)
+    files.sync_file_system(fd)
+    assert files.restarted(Survival.NOTHING).content("/d/f") == b"12345678"
+
+
+def test_what_was_written_before_a_sync_of_all_that_failed_is_lost_whatever_the_next_one_says(
+    files: MemoryFiles,
+) -> None:
+    fd = files.open_directory("/d")
+    create(files, synced=False, listed=True)
+    files.fail(errno.EIO, "sync_file_system")
+    with pytest.raises(OSError, match="Input/output error"):
+        files.sync_file_system(fd)
+    files.heal()
+    files.sync_file_system(fd)
+    assert files.restarted(Survival.NOTHING).content("/d/f") == b""
+
+
+def test_a_power_cut_during_a_sync_of_all_may_leave_some_of_it(files: MemoryFiles) -> None:
+    for name in ("a", "b"):
+        files.close(files.open_new(f"/d/{name}"))
+    fd = files.open_directory("/d")
+    files.cut_power(0, during=True)
+    with pytest.raises(PowerCut):
+        files.sync_file_system(fd)
+    assert files.restarted(Survival.NOTHING).names("/d") == ["a"]
+
+
 def test_a_removal_that_was_not_synced_is_forgotten(files: MemoryFiles) -> None:
     create(files, synced=True, listed=True)
     files.unlink("/d/f")

@@ -12,6 +12,8 @@ from pathlib import Path
 import attrs
 import pytest
 
+from mailagent.maildir.file_systems import FileSystems
+from mailagent.maildir.publishing import TOGETHER
 from tests import programs
 from tests.peers.server import DEADLINE, TWISTD, Server
 
@@ -28,7 +30,8 @@ relay = { networks = ["127.0.0.0/8"], resolver = "127.0.0.1:1" }
 endpoint = "tcp:0:interface=127.0.0.1"
 """
 CALLS = re.compile(
-    r"(?P<sync>f(?:data)?sync)\(\d+<(?P<synced>[^>]+)>"
+    r"(?P<all>syncfs)\("
+    r"|(?P<sync>f(?:data)?sync)\(\d+<(?P<synced>[^>]+)>"
     r"|(?P<link>link(?:at)?)\(.*\"(?P<linked>[^\"]+)\"(?:, 0)?(?:\)| <unfinished)"
     r"|(?P<write>pwrite64)\(\d+<[^>]+-wal>"
     r"|(?P<send>send(?:to)?)\(\d+<[^>]*>, \"(?P<sent>[^\"]*)"
@@ -66,7 +69,7 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
     directory = tmp_path_factory.mktemp("traced")
     trace = directory / "trace"
     strace = [programs.path("strace"), "-f", "-y", "-s", "256", "-o", str(trace)]
-    strace += ["-e", "trace=fsync,fdatasync,link,linkat,pwrite64,sendto"]
+    strace += ["-e", "trace=fsync,fdatasync,syncfs,link,linkat,pwrite64,sendto"]
     server_command = [sys.executable, str(TWISTD), "-n", "--pidfile=", "mailagent", "--log-format", "json"]
     (directory / "mailagent.toml").write_text(_CONFIGURATION)
     server = Server([*strace, *server_command], directory)
@@ -81,6 +84,8 @@ def _called(found: re.Match[str]) -> str:
     """One call in short: what was synced or linked, a file by its directory; C{"250"} for the reply that counts."""
     if found["send"]:
         return "250" if "Stored as" in found["sent"] else "other reply"
+    if found["all"]:
+        return "sync of all"
     if found["write"]:
         return LOGGED[0]
     path = Path(found["synced"] or found["linked"])
@@ -102,6 +107,14 @@ def test_every_copy_is_synced_published_and_its_directory_synced_before_the_250(
         {"fsync user1/new", "fsync user2/new"},
     ]
     assert happened[3 * len(USERS) :] == ["250"]
+
+
+def test_many_copies_are_synced_together_where_that_is_safe(traced: Traced) -> None:
+    many = [f"user1+{number}@hostmeister.de" for number in range(TOGETHER)]
+    one_by_one = ["fsync user1/tmp", "link user1/new", "fsync user1/new", "250"]
+    together = ["sync of all", "link user1/new", "sync of all", "fsync user1/new", "250"]
+    safe = FileSystems().number(str(traced.trace.parent)) is not None
+    assert traced.calls(many, SMALL)[-5 if safe else -4 :] == (together if safe else one_by_one)
 
 
 @pytest.mark.parametrize(("content", "transactions"), [(SMALL, 1), (LARGE, 3)], ids=["small", "large"])
