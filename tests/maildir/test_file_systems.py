@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -88,6 +89,18 @@ def test_a_failure_is_raised(found: FileSystems, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("ctypes.get_errno", lambda: 5)
     with opened(tmp_path) as fd, pytest.raises(OSError, match="Input/output error"):
         found.sync(fd)
+
+
+def test_where_it_is_forbidden_it_fails_once(
+    found: FileSystems, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for code, again in ((errno.EIO, True), (errno.EPERM, False)):
+        assert found.number(str(tmp_path)) is not None
+        monkeypatch.setattr(found._libc, "syncfs", lambda fd: -1)
+        monkeypatch.setattr("ctypes.get_errno", lambda code=code: code)
+        with opened(tmp_path) as fd, pytest.raises(OSError, match=os.strerror(code)):
+            found.sync(fd)
+        assert (found.number(str(tmp_path)) is not None) == again
 
 
 def test_one_where_it_took_long_has_a_rest(
