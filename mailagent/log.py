@@ -150,6 +150,17 @@ TRANSACTION_ENDED = Event(
     "{address} fell silent in the middle of a transaction: ended, it kept others waiting",
     LogLevel.warn,
 )
+CLOCK_DIFFERS = Event(
+    "clock_differs",
+    "this machine's clock is {seconds:+.0f} s from the database's, by which the queue goes; trace fields go by it",
+    LogLevel.error,
+)
+NODE_ID_TAKEN = Event(
+    "node_id_taken",
+    "another process says it is this node, {id}: its state directory is a copy of ours, or ours of that one. This one "
+    "is {new} until it ends; remove the file 'node' from its state directory before it starts again",
+    LogLevel.error,
+)
 QUEUE_TROUBLE = Event(
     "queue_trouble", "the queue's database cannot be {verb}, what needs it waits: {reason}", LogLevel.error
 )

@@ -26,6 +26,7 @@ from mailagent.database.bell import Bell
 from mailagent.database.engine import database_url, for_reading, for_writing
 from mailagent.database.migration import migrate
 from mailagent.database.reader import Reader
+from mailagent.database.trouble import trouble
 from mailagent.database.writer import Writer
 from mailagent.dns.resolver import THREADS, Resolver
 from mailagent.envelope.queued import QueuedMessage
@@ -34,6 +35,7 @@ from mailagent.queue.lanes import MOST, Allowance
 from mailagent.queue.node import node_id
 from mailagent.queue.queue import Queue, reading
 from mailagent.queue.scheduler import Scheduler
+from mailagent.queue.shared_time import SharedTime
 from mailagent.queue.store import Store
 from mailagent.reception.local_courier import LocalCourier, LocalFirst
 from mailagent.relay.courier import Courier
@@ -57,6 +59,17 @@ def allowances(config: Config) -> Callable[[str], Allowance]:
         return Allowance(min(MOST, config.relay.connections), rate[1] / rate[0] if rate else 0.0)
 
     return allowance
+
+
+@attrs.frozen
+class _Sharing:
+    """What there is where other nodes may be.
+
+    @ivar beats: writes the heartbeats.
+    """
+
+    beats: Writer
+    time: SharedTime
 
 
 @attrs.frozen
@@ -136,31 +149,40 @@ class Outbound:
             engine = for_writing(url)
             node = node_id(self._state, os.urandom(16))
             migrate(engine, node)
+            sharing = self._sharing(engine) if url.get_backend_name() == "postgresql" else None
             engine.dispose()  # its connections would not outlive twistd's fork
         except ValueError as error:
             raise StorageFailed(f"queue.url: {error}") from None
         store, writer = Store(node, self.config.hostname), Writer(engine, self._reactor)
         readers = for_reading(url)
         reader = Reader(readers, self._in_pool("readers"))
-        shared = url.get_backend_name() == "postgresql"
-        beats = Writer(engine, self._reactor) if shared else None
-        scheduler = self._scheduler(store, writer, reader, beats)
-        bell = self._bell(url, scheduler) if shared else None
+        seconds = self._seconds if sharing is None else sharing.time.seconds
+        scheduler = self._scheduler(store, writer, reader, sharing, seconds)
+        bell = self._bell(url, scheduler) if sharing is not None else None
 
         def woken() -> None:
             scheduler.wake()
             if bell is not None:
                 bell.ring()
 
-        queue = Queue(writer, store, self._seconds, self._reactor, woken)
-        writers = (writer,) if beats is None else (beats, writer)
+        queue = Queue(writer, store, seconds, self._reactor, woken)
+        writers = (writer,) if sharing is None else (sharing.beats, writer)
         self._running = _Running(queue, writers, scheduler, readers, bell)
 
     def _bell(self, url: sa.URL, scheduler: Scheduler) -> Bell:
         """By which nodes that share a queue wake each other."""
         return Bell(for_reading(url), lambda: self._reactor.callFromThread(scheduler.wake))
 
-    def _scheduler(self, store: Store, writer: Writer, reader: Reader, beats: Writer | None) -> Scheduler:
+    def _sharing(self, engine: sa.Engine) -> _Sharing:
+        """What there is, with the time asked for already."""
+        time = SharedTime(self._seconds, self._reactor.seconds, self._log)
+        with trouble(), engine.begin() as connection:
+            time.read(connection)
+        return _Sharing(Writer(engine, self._reactor), time)
+
+    def _scheduler(
+        self, store: Store, writer: Writer, reader: Reader, sharing: _Sharing | None, seconds: Callable[[], float]
+    ) -> Scheduler:
         courier: ICourier = self._delivery
         return Scheduler(
             run=writer.run,
@@ -169,13 +191,13 @@ class Outbound:
             courier=courier,
             content=partial(reading, reader, store),
             clock=self._reactor,
-            seconds=self._seconds,
+            seconds=seconds,
             settings=lambda: self.config.queue,
             hostname=self.config.hostname,
             random=SystemRandom(),
             log=self._log,
             allowed=lambda destination: self._allowed(destination),
-            beat=beats.run if beats is not None else None,
+            beat=sharing.time.watched(sharing.beats.run) if sharing is not None else None,
         )
 
     def start(self) -> None:

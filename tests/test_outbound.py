@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import pytest
 from twisted.internet.task import Clock
 from twisted.logger import Logger
 
@@ -15,10 +17,11 @@ from mailagent.config.outbound import QueueSettings, RelaySettings, RouteSetting
 from mailagent.config.values import ConfiguredPath, Count, Pattern, Rate, Url
 from mailagent.outbound import Outbound, allowances
 from mailagent.queue.lanes import MOST, Allowance
+from mailagent.queue.store import Store
 from tests.database.kinds import only_postgresql
 from tests.database.support import Database
 from tests.queue.site import Site, running
-from tests.queue.support import NOW, message
+from tests.queue.support import NOW, STORED, all_as, message
 from tests.relay.internet import ONE, Internet
 from tests.relay.names import TROUBLE
 
@@ -101,3 +104,38 @@ def test_a_heartbeat_does_not_wait_for_what_another_node_has_locked(database: Da
         turns.turn()
         turns.advance(1.0)
     assert taken.called
+
+
+@only_postgresql
+@pytest.mark.parametrize("wrong", [-1e7, 1e7])
+def test_mail_of_a_node_whose_clock_is_wrong_is_neither_given_up_nor_put_off(
+    database: Database, tmp_path: Path, wrong: float
+) -> None:
+    url = Url(database.url.render_as_string(hide_password=False))
+    config = Config(state=ConfiguredPath(str(tmp_path)), queue=QueueSettings(url=url))
+    turns, now = Turns(), time.time()
+    nobody: Any = None
+    outbound = Outbound(config, nobody, nobody, lambda: "id", lambda: [], turns, lambda: now + wrong, Logger("test"))
+    other = Store("other")
+    database.write(other.start)
+    database.write(other.insert, [message("ended", "bob@there.example")], b"", now - 1e6)
+    [ended] = database.write(other.claim, now, 1)
+    database.write(other.settle, ended, all_as(ended, STORED), [], now - 1e6, 0.0)
+    database.write(other.insert, [message("m1", "bob@there.example")], b"", now)
+    database.execute("UPDATE destinations SET held_until = ?, ready = ?", now + 1000, now + 1000)
+    outbound.prepare()
+    outbound.start()
+    taken = outbound.enqueue_small([message("m2", "bob@there.example")], b"")
+    turns.advance(0)
+    while not taken.called:
+        turns.turn()
+    while len(messages := database.rows("SELECT id, created FROM messages ORDER BY id")) == 3:  # until the first sweep
+        turns.turn()
+        turns.advance(1.0)
+    assert [id_ for id_, _ in messages] == ["m1", "m2"]
+    assert abs(messages[1][1] - now) < 60
+    assert database.rows("SELECT state FROM recipients WHERE state <> 'queued'") == []
+    stopped = outbound.stop(0.0)
+    while not stopped.called:
+        turns.turn()
+        turns.advance(1.0)
