@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from functools import partial
 from math import inf
+from secrets import token_hex
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from mailagent.database.writer import Last
-from mailagent.log import TRANSACTION_ENDED
+from mailagent.log import NODE_ID_TAKEN, TRANSACTION_ENDED
 from mailagent.queue.access import Access
 from mailagent.queue.store import Store
+from mailagent.queue.store_nodes import NodeTaken
 
 
 class Liveness:
@@ -44,7 +46,7 @@ class Liveness:
         self._lease = lease
         self._log = log
         self._promised = 0.0  # for how long we may be silent: what we have told the others
-        self._heard_of = -inf  # when we last said that we live, by the clock
+        self._told_at = -inf  # when we last said that we live, by the clock
         self._steady_since = -inf  # since when we could always say so in time
         self._stray: set[str] = set()  # of leases of ours that nobody had in hand at the last look
 
@@ -56,15 +58,26 @@ class Liveness:
         """Say that this node lives. Where that came so late that others may have taken up what it has in hand: the
         tokens of what is still its own; else C{None}."""
         began, lease = self._clock.seconds(), self._lease()
-        still_ours = await self._beating.once(partial(self._store.beat, lease=lease))
-        if began - self._heard_of > self._promised - lease / 4:
+        try:
+            still_ours = await self._beating.once(partial(self._store.beat, lease=lease))
+        except NodeTaken:
+            still_ours = await self._become_another(lease)
+        if began - self._told_at > self._promised - lease / 4:
             self._steady_since = began
-        self._heard_of, self._promised = began, lease
+        self._told_at, self._promised = began, lease
         return still_ours
+
+    async def _become_another(self, lease: float) -> set[str]:
+        """Leave our id to who took it, with all that was leased to us; returns what is still ours: nothing."""
+        before, new = self._store.node, token_hex(16)
+        self._store.become(new)
+        NODE_ID_TAKEN(self._log, id=before, new=new)
+        await self._beating.once(partial(self._store.start, lease=lease))
+        return set()
 
     def is_sure(self) -> bool:
         """Whether no other node can have taken this one for dead, nor soon will."""
-        return self._clock.seconds() - self._heard_of < self._promised / 2
+        return self._clock.seconds() - self._told_at < self._promised / 2
 
     async def adopt(self) -> int:
         """Free what dead nodes had in hand: not those that could not say that they live, as little as we could; returns

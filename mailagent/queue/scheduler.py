@@ -217,6 +217,8 @@ class Scheduler:
             await self._begin_work()
         if not self._liveness.is_sure():  # others may think us dead: what we took then could be taken from us at once
             await self._beat()
+            if not self._liveness.is_sure():
+                return FIRST_PAUSE
         crowded: set[str] = set()  # by the other nodes
         while not self._stopping and (room := self._settings().deliveries - len(self._in_hand)) > 0:
             now = self._seconds()

@@ -7,6 +7,7 @@ epoch; C{now} is the caller's.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import sqlalchemy as sa
@@ -33,9 +34,19 @@ class Store:
     """
 
     def __init__(self, node: str, name: str = "") -> None:
-        self._node = node
         self._name = name
+        self._process = secrets.token_hex(16)
+        self.become(node)
+
+    def become(self, node: str) -> None:
+        """Be another node from now on. What was leased to the one we were is not ours any more."""
+        self._node = node
         self._claimer = Claimer(node)
+
+    @property
+    def node(self) -> str:
+        """This node's id."""
+        return self._node
 
     def start(self, connection: sa.Connection, lease: float = LEASE) -> int:
         """Register this node, and free what it had leased when it ended; returns how many recipients that were.
@@ -46,12 +57,15 @@ class Store:
 
     def beat(self, connection: sa.Connection, lease: float = LEASE) -> set[str] | None:
         """Say that this node lives. Where it had been silent for so long that others may have taken up what it has in
-        hand: the tokens of what is still its own; else C{None}."""
+        hand: the tokens of what is still its own; else C{None}.
+
+        @raise NodeTaken: another process has started as this node since L{start}.
+        """
         return store_nodes.beat(connection, self._me(lease))
 
     def leave(self, connection: sa.Connection) -> None:
         """Say that this node ends."""
-        store_nodes.leave(connection, self._node)
+        store_nodes.leave(connection, self._me(0.0))
 
     def adopt(self, connection: sa.Connection) -> int:
         """Free the leases of other nodes that have been silent for too long, and forget them after a day; returns how
@@ -64,7 +78,8 @@ class Store:
         return end_hung(connection)
 
     def _me(self, lease: float) -> dict[str, object]:
-        return {"id": self._node, "name": self._name, "version": __version__, "lease": lease, "tables": VERSION}
+        me: dict[str, object] = {"id": self._node, "process": self._process, "name": self._name}
+        return {**me, "version": __version__, "lease": lease, "tables": VERSION}
 
     def leases(self, connection: sa.Connection) -> set[str]:
         """The tokens of all items that are leased to this node."""

@@ -26,6 +26,10 @@ _NOBODYS = sa.and_(
 _IDLE = ~sa.exists().where(recipients.c.lease_node == nodes.c.id)
 
 
+class NodeTaken(Exception):
+    """Another process has started as this node since we did."""
+
+
 def start(connection: sa.Connection, node: Mapping[str, object]) -> int:
     """Register a node that starts, and free what it had leased before; returns how many recipients that were.
 
@@ -42,18 +46,24 @@ def _register(connection: sa.Connection, node: Mapping[str, object]) -> None:
 
 def beat(connection: sa.Connection, node: Mapping[str, object]) -> set[str] | None:
     """The node lives. See L{mailagent.queue.store.Store.beat}."""
-    lives = sa.update(nodes).where(nodes.c.id == node["id"])
-    lives = lives.values(heartbeat=database_now(), lease=node["lease"])
+    lives = sa.update(nodes).where(_is(node)).values(heartbeat=database_now(), lease=node["lease"])
     if connection.execute(lives.where(ALIVE)).rowcount:
         return None
-    if not connection.execute(lives).rowcount:  # it was forgotten
-        _register(connection, node)
+    if not connection.execute(lives).rowcount:
+        if connection.scalar(sa.select(nodes.c.process).where(nodes.c.id == node["id"])) is not None:
+            raise NodeTaken
+        _register(connection, node)  # it was forgotten
     return leases(connection, str(node["id"]))
 
 
-def leave(connection: sa.Connection, node: str) -> None:
+def leave(connection: sa.Connection, node: Mapping[str, object]) -> None:
     """The node ends: others need not wait to be sure of it."""
-    connection.execute(sa.update(nodes).where(nodes.c.id == node).values(heartbeat=database_now(), lease=0.0))
+    connection.execute(sa.update(nodes).where(_is(node)).values(heartbeat=database_now(), lease=0.0))
+
+
+def _is(node: Mapping[str, object]) -> sa.ColumnElement[bool]:
+    """The row that this process wrote, which is a node."""
+    return sa.and_(nodes.c.id == node["id"], nodes.c.process == node["process"])
 
 
 def adopt(connection: sa.Connection, node: str) -> int:

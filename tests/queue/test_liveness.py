@@ -15,8 +15,8 @@ from mailagent.queue.store import Store
 from mailagent.queue.store_nodes import LEASE
 from tests.database.kinds import only_postgresql, only_sqlite
 from tests.database.support import Database
-from tests.queue.site import Site, running
-from tests.queue.support import message
+from tests.queue.site import Site, all_told, running
+from tests.queue.support import STORED, message
 
 HOUR, DAY = 3600.0, 86400.0
 HEARTBEAT, ADOPT = LEASE / 4, LEASE / 2
@@ -110,6 +110,36 @@ def test_a_node_that_was_paused_drops_what_others_have_taken_up(site: Site) -> N
     [(_, done)] = site.open
     assert done.called  # cancelled
     assert site.states() == ["queued"]
+
+
+def test_a_node_whose_id_another_process_takes_leaves_it_with_all_it_had(site: Site) -> None:
+    site.courier.otherwise = site.left_open
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    copy = Store("here", "mx2.example.org")
+    site.database.write(copy.start)
+    [item] = site.database.write(copy.claim, site.clock.seconds(), 1)
+    site.clock.advance(HEARTBEAT)
+    [event] = site.logged("node_id_taken")
+    assert event["id"] == "here"
+    assert sorted(site.database.rows("SELECT id FROM nodes")) == sorted(["here", event["new"]])
+    [(_, done)] = site.open
+    assert done.called  # cancelled
+    site.clock.advance(HEARTBEAT)
+    assert len(site.logged("node_id_taken")) == 1
+    assert site.database.write(copy.beat) is None
+    assert site.database.read(copy.still_leased, item)
+    site.courier.otherwise = all_told(STORED)
+    site.enqueue(message("m2", "bob@elsewhere.example"))
+    site.scheduler.wake()
+    assert site.states() == ["queued", "delivered"]
+
+
+def test_a_process_that_starts_again_as_this_node_has_at_once_what_was_leased_to_it(site: Site) -> None:
+    site.courier.otherwise = site.left_open
+    site.enqueue(message("m1", "bob@there.example"))
+    site.scheduler.wake()
+    assert site.database.write(Store("here").start) == 1
 
 
 def test_a_node_that_was_paused_goes_on_with_what_nobody_has_taken_up(site: Site) -> None:
