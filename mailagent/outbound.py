@@ -25,6 +25,7 @@ from mailagent.config.values import server_parts
 from mailagent.database.bell import Bell
 from mailagent.database.engine import database_url, for_reading, for_writing
 from mailagent.database.migration import migrate
+from mailagent.database.node import node_id
 from mailagent.database.reader import Reader
 from mailagent.database.trouble import trouble
 from mailagent.database.writer import Writer
@@ -32,7 +33,6 @@ from mailagent.dns.resolver import THREADS, Resolver
 from mailagent.envelope.queued import QueuedMessage
 from mailagent.interfaces import Chunks, ICourier, IDirectory, IMailstore, IQueue, StorageFailed
 from mailagent.queue.lanes import MOST, Allowance
-from mailagent.queue.node import node_id
 from mailagent.queue.queue import Queue, reading
 from mailagent.queue.scheduler import Scheduler
 from mailagent.queue.shared_time import SharedTime

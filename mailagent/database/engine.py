@@ -58,13 +58,15 @@ def for_writing(url: sa.URL, busy: float = BUSY) -> sa.Engine:
     @raise OSError: the file cannot be made.
     @raise StorageFailed: the driver of PostgreSQL cannot be used.
     """
-    if url.get_backend_name() != "sqlite":
-        return _ending(_postgresql(url, writes=True))
-    assert url.database is not None
-    os.close(os.open(url.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    engine = sa.create_engine(url, connect_args={"timeout": busy})
-    _prepare(engine, "BEGIN IMMEDIATE", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
-    return _ending(engine)
+    if url.get_backend_name() == "sqlite":
+        assert url.database is not None
+        os.close(os.open(url.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        engine = sa.create_engine(url, connect_args={"timeout": busy})
+        _prepare(engine, "BEGIN IMMEDIATE", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+    else:
+        engine = _postgresql(url, writes=True)
+    keep_endings(engine)
+    return engine
 
 
 def for_reading(url: sa.URL, busy: float = BUSY) -> sa.Engine:
@@ -75,11 +77,6 @@ def for_reading(url: sa.URL, busy: float = BUSY) -> sa.Engine:
     read_only = url.set(database=f"file:{quote(url.database)}", query={"mode": "ro", "uri": "true"})
     engine = sa.create_engine(read_only, connect_args={"timeout": busy})
     _prepare(engine, "BEGIN")
-    return engine
-
-
-def _ending(engine: sa.Engine) -> sa.Engine:
-    keep_endings(engine)
     return engine
 
 

@@ -29,7 +29,7 @@ from mailagent.queue.store_settle import ItemSettlement
 class Store:
     """See the module.
 
-    @param node: this node's id (see L{mailagent.queue.node}).
+    @param node: this node's id (see L{mailagent.database.node}).
     @param name: what people call it: its host name.
     """
 

@@ -10,6 +10,7 @@ everybody is put off instead of refused.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from mailagent import log as events
 from mailagent.config import Config
 from mailagent.database.engine import database_url, for_reading, for_writing
 from mailagent.database.migration import migrate
+from mailagent.database.node import node_id
 from mailagent.database.trouble import trouble
 from mailagent.directory.current import CurrentDirectory
 from mailagent.directory.logins import Logins
@@ -90,7 +92,7 @@ class Following:
         except ValueError as error:
             raise StorageFailed(f"directory: {error}") from None
         try:
-            migrate(engine)
+            migrate(engine, node_id(self._config.state, os.urandom(16)))
         finally:
             engine.dispose()
         self._take_up(self._look(None, self._config))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mailagent.queue.node import node_id
+from mailagent.database.node import node_id
 
 
 def test_the_id_lasts(tmp_path: Path) -> None:
