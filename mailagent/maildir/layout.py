@@ -72,7 +72,8 @@ def _make_directory(files: FileLayer, path: str) -> None:
         return
     except FileNotFoundError:
         _make_directory(files, parent)
-        files.make_directory(path)
+        with suppress(FileExistsError):  # another node makes the same mailbox
+            files.make_directory(path)
     else:
         # A start that was killed may have made the parent, and not have synced its entry. In a directory that
         # we may not read, it was not us.

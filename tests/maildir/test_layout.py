@@ -61,6 +61,20 @@ def test_what_a_killed_start_made_but_did_not_sync_is_synced_by_the_next() -> No
             assert {"cur", "new"} <= set(final.names(mailbox.path))
 
 
+class Shared(MemoryFiles):
+    """Where another node makes each directory just before we do."""
+
+    def make_directory(self, path: str) -> None:
+        super().make_directory(path)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+
+
+def test_what_two_nodes_make_at_the_same_time_is_made() -> None:
+    files = Shared()
+    prepare(files, ANN, BOB)
+    assert files.names(ANN.path) == files.names(BOB.path) == ["cur", "new", "tmp"]
+
+
 def test_an_existing_maildir_is_used_as_it_is(tmp_path: Path) -> None:
     for name in ("cur", "new", "tmp", "other"):
         (tmp_path / name).mkdir(0o750)
