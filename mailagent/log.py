@@ -109,7 +109,7 @@ CERTIFICATE_KEPT = Event(
 LOGIN_SUCCEEDED = Event("login_succeeded", "{peer} logged in as {name} by {mechanism}")
 LOGIN_FAILED = Event("login_failed", "{peer} failed to log in as {name} by {mechanism}: {reply}")
 USERS_READ = Event("users_read", "users file {path} read: {users} users")
-DIRECTORY_READ = Event("directory_read", "directory read: {hosts} hosts, {users} users, {aliases} aliases")
+DIRECTORY_READ = Event("directory_read", "directory read: hosts {hosts}, users {users}, aliases {aliases}")
 DIRECTORY_EMPTY = Event(
     "directory_empty",
     "no host is in the directory, so that mail for everybody has to wait; `mailagent host add` adds one",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -68,6 +69,18 @@ class Options(usage.Options):
         for name, allowed in (("log-format", log.FORMATS), ("log-level", log.LEVELS)):
             if self[name] not in allowed:
                 raise usage.UsageError(f"--{name}: {self[name]!r}; allowed: {', '.join(allowed)}")
+        self._check_pid_file()
+
+    def _check_pid_file(self) -> None:
+        """Leave with one line and status 1 where twistd could not write its pid file: it would with a traceback."""
+        parent: Any = self.parent or {}
+        path = os.path.abspath(os.path.join(parent.get("rundir") or ".", parent.get("pidfile") or ""))
+        if not parent.get("pidfile") or parent.get("chroot"):
+            return
+        if not os.access(path if os.path.exists(path) else os.path.dirname(path), os.W_OK):
+            hint = "twistd --pidfile=FILE names another, twistd --pidfile= none"
+            print(f"cannot write twistd's pid file {path}: {hint}", file=sys.stderr)
+            raise SystemExit(1)
 
     @property
     def observer(self) -> ILogObserver | None:

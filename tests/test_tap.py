@@ -104,6 +104,22 @@ def test_a_log_that_cannot_be_written_ends_the_start_with_one_line(capsys: pytes
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_a_pid_file_that_twistd_could_not_write_ends_the_start_with_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    parsed: Any = Options()
+    parsed.parent = {"pidfile": "twistd.pid", "rundir": str(tmp_path)}
+    parsed.parseOptions([])
+    parsed.parent = {"pidfile": "", "rundir": "/nonexistent"}
+    parsed.parseOptions([])
+    parsed.parent = {"pidfile": "twistd.pid", "rundir": "/nonexistent"}
+    with pytest.raises(SystemExit) as caught:
+        parsed.parseOptions([])
+    assert caught.value.code == 1
+    said = capsys.readouterr().err
+    assert (said.count("\n"), said.startswith("cannot write twistd's pid file /nonexistent/twistd.pid: ")) == (1, True)
+
+
 def test_what_the_start_has_made_is_not_searched_for_garbage_again() -> None:
     before = gc.get_freeze_count()
     spare_what_stays()

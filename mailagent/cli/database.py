@@ -81,4 +81,5 @@ class ConfiguredDatabase:
                 finally:
                     engine.dispose()
         except (StorageFailed, StorageFull) as error:
-            raise click.ClickException(f"{shown(self.url)}: {error}") from None
+            name = f"{shown(self.url)}: "
+            raise click.ClickException(name + str(error).removeprefix(name)) from None  # a migration has named it

@@ -50,6 +50,8 @@ def list_hosts(as_json: bool, config: str | None) -> None:
     if as_json:
         click.echo(json.dumps([{"name": each.name, "shared": bool(each.shared)} for each in found]))
         return
+    if not found:
+        click.echo("no hosts yet: mailagent host add NAME", err=True)
     for each in found:
         click.echo(printable(each.name) + ("\tshared" if each.shared else ""))
 
@@ -93,5 +95,7 @@ def list_aliases(as_json: bool, config: str | None) -> None:
     if as_json:
         click.echo(json.dumps([{"name": name, "targets": targets} for name, targets in sorted(found.items())]))
         return
+    if not found:
+        click.echo("no aliases yet: mailagent alias add NAME TARGET", err=True)
     for name, targets in sorted(found.items()):
         click.echo(f"{printable(name)}\t{printable(','.join(targets))}")

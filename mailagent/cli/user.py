@@ -78,8 +78,12 @@ def passwd(name: str, password_file: str | None, config: str | None, users: str 
 @users_option
 def delete(name: str, config: str | None, users: str | None) -> None:
     """Let NAME log in no more. Where the directory is in the database, take no mail for NAME either."""
-    _place(config, users).remove(name)
-    click.echo(f"{name} may not log in any more", err=True)
+    place = _place(config, users)
+    place.remove(name)
+    if isinstance(place, UsersInFile):
+        click.echo(f"{name} may not log in any more", err=True)
+    else:
+        click.echo(f"{name} has no mailbox and no login any more; what is in the mailbox stays there", err=True)
 
 
 user.add_command(delete, "remove")
@@ -95,6 +99,8 @@ def list_users(as_json: bool, config: str | None, users: str | None) -> None:
     if as_json:
         click.echo(json.dumps([_row(each) for each in found]))
         return
+    if not found:
+        click.echo("no users yet: mailagent user add NAME", err=True)
     for each in found:
         how = "no login" if each.scram is None else "scram" if each.scram else "imported"
         click.echo("\t".join([each.name, how, *_words(each.addresses)]))

@@ -17,9 +17,10 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from mailagent.database import migrations
+from mailagent.database.engine import shown
 from mailagent.database.schema import ALIVE, VERSION, compatibility, nodes
 from mailagent.database.trouble import Conflict, trouble
-from mailagent.interfaces import StorageFailed
+from mailagent.interfaces import StorageFailed, StorageFull
 
 #: By what PostgreSQL knows our migrations among its advisory locks.
 _LOCK = int.from_bytes(b"mailagnt", "big", signed=True)
@@ -37,6 +38,8 @@ def migrate(engine: sa.Engine, node: str = "", sleep: Callable[[float], None] = 
     Tables that are in use are not waited for long, as others would have to wait behind us: it is tried again.
 
     @param node: our own id; the others must be able to go on.
+    The text of what is raised begins with the database's name.
+
     @raise WrongVersion: a newer version has been here, and we cannot work with its tables; or an older one is still at
         work, and could not with ours.
     @raise StorageFailed: the database cannot be written (L{mailagent.interfaces.StorageFull}: for want of room).
@@ -51,6 +54,8 @@ def migrate(engine: sa.Engine, node: str = "", sleep: Callable[[float], None] = 
                 if not tries:
                     raise
                 sleep(_PAUSE)
+    except (StorageFailed, StorageFull) as error:
+        raise type(error)(f"{shown(engine.url)}: {error}") from error
     finally:
         engine.dispose()
 

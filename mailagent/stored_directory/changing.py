@@ -19,6 +19,9 @@ from mailagent.directory.users_file import LoginExists, NoSuchLogin, address
 from mailagent.envelope.address import canonical_domain
 from mailagent.stored_directory.rows import read
 
+#: Aliases that are named where they are in the way.
+_MOST_NAMED = 5
+
 #: What is done to the directory, in a transaction.
 Change = Callable[[sa.Connection], None]
 
@@ -127,6 +130,10 @@ def remove_user(name: str) -> Change:
     def change(connection: sa.Connection) -> None:
         if not _delete(connection, schema.users, _named(schema.users, host, local)):
             raise NoSuchLogin(name)
+        if leading := _leading_to(connection, host, local):
+            more = f" and {len(leading) - _MOST_NAMED} more" if len(leading) > _MOST_NAMED else ""
+            commands = ", ".join(f"mailagent alias remove {each}" for each in leading[:_MOST_NAMED])
+            raise Refused(f"{name} is where aliases lead, remove them first: {commands}{more}")
 
     return change
 
@@ -183,6 +190,13 @@ def _check_login(connection: sa.Connection, host: str, local: str) -> None:
             login(row)
         except ValueError as error:
             raise Refused(f"login of {full_name(host, row.name)}: {error}") from None
+
+
+def _leading_to(connection: sa.Connection, host: str, local: str) -> list[str]:
+    """The aliases that have a user for a target, each with that target."""
+    aliases = schema.aliases.c
+    rows = connection.execute(sa.select(aliases.name, aliases.target).where(aliases.host == host).order_by(aliases.id))
+    return [f"{full_name(host, name)} {target}" for name, target in rows if user_key(target) == user_key(local)]
 
 
 def _named(table: sa.Table, host: str, local: str) -> sa.ColumnElement[bool]:

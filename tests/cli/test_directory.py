@@ -46,6 +46,32 @@ def test_what_is_added_is_listed_and_what_is_removed_is_not(config: Path) -> Non
     assert run(config, "alias list --json").stdout == run(config, "user list --json").stdout == "[]\n"
 
 
+def test_what_is_empty_says_how_to_begin_to_people_and_nothing_to_programs(config: Path) -> None:
+    for what, how in (("host", "host add NAME"), ("user", "user add NAME"), ("alias", "alias add NAME TARGET")):
+        listed = run(config, f"{what} list")
+        assert (listed.exit_code, listed.stdout) == (0, "")
+        assert listed.stderr.endswith(f"yet: mailagent {how}\n")
+        assert run(config, f"{what} list --json").stderr == ""
+
+
+def test_who_is_removed_is_told_to_have_lost_the_mailbox_too(config: Path) -> None:
+    done(config, "host add example.org", "user add ann@example.org --no-login")
+    said = run(config, "user del ann@example.org").stderr
+    assert said == "ann@example.org has no mailbox and no login any more; what is in the mailbox stays there\n"
+
+
+def test_a_user_to_whom_aliases_lead_cannot_be_removed_and_it_is_said_what_to_do(config: Path) -> None:
+    done(config, "host add example.org", "user add ann@example.org --no-login", "alias add sales@example.org Ann")
+    said = run(config, "user del ann@example.org").stderr
+    assert said.endswith("remove them first: mailagent alias remove sales@example.org Ann\n")
+    done(config, *(f"alias add a{number}@example.org ann" for number in range(6)))
+    assert run(config, "user del ann@example.org").stderr.endswith(
+        "mailagent alias remove a3@example.org ann and 2 more\n"
+    )
+    done(config, "alias remove sales@example.org", *(f"alias remove a{number}@example.org" for number in range(6)))
+    done(config, "user del ann@example.org")
+
+
 def test_a_first_password_is_not_called_another_one(config: Path) -> None:
     done(config, "user add bob --no-login")
     assert run(config, "user passwd bob", "secret\n").stderr == "bob logs in by the new password from now on\n"

@@ -162,6 +162,11 @@ def test_the_file_is_the_configurations(tmp_path: Path) -> None:
     assert checks(tmp_path / "people", "ann", b"secret")
 
 
+def test_where_nobody_is_listed_people_are_told_how_to_begin(users: Path) -> None:
+    listed = run(users, "list")
+    assert (listed.stdout, listed.stderr) == ("", "no users yet: mailagent user add NAME\n")
+
+
 def test_without_a_configured_file_one_must_be_named(tmp_path: Path) -> None:
     config = tmp_path / "mailagent.toml"
     config.write_text('[whitelist]\nhosts = ["example.org"]\nusers = ["ann"]\n')

@@ -17,7 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from mailagent.database import migration, migrations
-from mailagent.database.engine import database_url, for_reading, for_writing
+from mailagent.database.engine import database_url, for_reading, for_writing, shown
 from mailagent.database.migration import WrongVersion, check, migrate
 from mailagent.database.moment import database_now
 from mailagent.database.schema import VERSION, metadata, nodes
@@ -56,8 +56,9 @@ def test_a_second_migration_changes_nothing(database: Database) -> None:
 def test_a_database_of_a_newer_version_is_left_alone(database: Database) -> None:
     oldest = database.rows("SELECT oldest FROM compatibility")
     contract(database, "9999")
-    with pytest.raises(WrongVersion, match="newer"):
+    with pytest.raises(WrongVersion, match="newer") as caught:
         migrate(database.engine)
+    assert str(caught.value).startswith(f"{shown(database.engine.url)}: the database was written")
     with pytest.raises(WrongVersion, match="newer"):
         database.read(check)
     contract(database, VERSION, *oldest)
