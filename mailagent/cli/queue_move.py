@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from contextlib import suppress
 
 import click
+import sqlalchemy as sa
 
 from mailagent.cli.database import ConfiguredDatabase
 from mailagent.cli.options import config_option
 from mailagent.config.values import DATABASE
 from mailagent.database.engine import shown
 from mailagent.database.migration import migrate
-from mailagent.queue.moving import Move, MoveRefused, one_file
+from mailagent.queue import moving
+from mailagent.queue.moving import MoveRefused
 
 #: Seconds between looks at what is being delivered.
 _PAUSE = 1.0
@@ -34,11 +38,11 @@ def move(target: str, source: str | None, config: str | None, state_directory: s
     for url in (there.url, here.url if source else None):
         if url is not None and (url.password or "password" in url.query):
             raise click.UsageError("others can see arguments: have the password in ~/.pgpass, or a ?passfile=")
-    if there.url == here.url or one_file(here.url, there.url):  # ahead of the target's first look at it
+    if _is_one(here.url, there.url):  # before it is opened: by two names, SQLite would spoil it
         raise click.UsageError("the queue is there already: name another database, or what to move --from")
     with here.writing() as one, here.looking() as reading, there.writing(migrate) as other:
         try:
-            moved = Move(one, reading, other, shown(there.url), _wait).run()
+            moved = moving.move(one, reading, other, shown(there.url), _wait)
         except MoveRefused as error:
             raise click.ClickException(str(error)) from None
     click.echo(f"{moved.count} messages moved to {shown(there.url)}")
@@ -48,6 +52,14 @@ def move(target: str, source: str | None, config: str | None, state_directory: s
         click.echo(f"{id_}: cannot be read, and stays where it was", err=True)
     if moved.unfit:
         sys.exit(1)
+
+
+def _is_one(here: sa.URL, there: sa.URL) -> bool:
+    """Whether these are alike, or names of the same SQLite file (by hard links, say)."""
+    if here.get_backend_name() == there.get_backend_name() == "sqlite":
+        with suppress(FileNotFoundError):
+            return os.path.samefile(str(here.database), str(there.database))
+    return here == there
 
 
 def _wait(busy: int) -> None:

@@ -9,26 +9,22 @@ worked on in one place at most. What a living node has in hand is left to it, an
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import attrs
 import sqlalchemy as sa
 
-from mailagent.database.alone import Taken, alone
 from mailagent.database.schema import attempts, chunks, messages, recipients
 from mailagent.database.transaction import transact
+from mailagent.queue.alone import Taken, alone
 from mailagent.queue.items import UNFINISHED
+from mailagent.queue.marked import AHEAD, Target, targets, token, unmark
 from mailagent.queue.store_destinations import recompute, restore
 from mailagent.queue.store_nodes import living
 
-#: A marked recipient's state is this, ahead of what it was.
-MOVING = "moving:"
 #: Messages of one transaction, and octets where it is more than one that is written: others wait for it.
 BATCH, OCTETS = 50, 1 << 20
-_MARKED = recipients.c.state.startswith(MOVING)
 #: What the target cannot take as it is: text that is none, or values of a wrong type in a damaged row.
 _UNFIT = (sa.exc.DataError, sa.exc.StatementError, UnicodeError, TypeError, ValueError)
 
@@ -45,59 +41,40 @@ class Moved:
     unfit: list[str] = attrs.field(factory=list)
 
 
-@attrs.frozen
-class Move:
-    """From one database to another.
+def move(source: sa.Engine, reading: sa.Engine, target: sa.Engine, name: str, wait: Callable[[int], None]) -> Moved:
+    """Move all there is from one database to another, but for what comes in meanwhile. Blocks.
 
-    @ivar reading: the source for those who only look: so that its server can write while messages are on their way.
-    @ivar name: the target's, which is written beside what is marked.
-    @ivar wait: called with the number of messages that living nodes have in hand; returns to look again.
+    @param reading: the source for those who only look: so that its server can write while messages are on their way.
+    @param name: the target's, for people.
+    @param wait: called with the number of messages that living nodes have in hand; returns to look again.
+    @raise MoveRefused: a move to another target has not been finished, or one from the target; or one from or to
+        either database is at work; or they are one database, or copies of one.
     """
-
-    _source: sa.Engine
-    _reading: sa.Engine
-    _target: sa.Engine
-    _name: str
-    _wait: Callable[[int], None]
-
-    def run(self) -> Moved:
-        """Move all there is, but for what comes in meanwhile. Blocks.
-
-        @raise MoveRefused: a move to another target has not been finished, or one from the target; or one from or to
-            either database is at work; or they are one database.
-        """
-        try:
-            with alone(self._source) as source, alone(self._target) as target:
-                if one_file(self._source.url, self._target.url):
-                    raise MoveRefused("both names are of one file: the queue is there already")
-                return _Moving(source, self._reading, target, self._name, self._wait).run()
-        except Taken:
-            raise MoveRefused(
-                "another move from or to one of these databases is at work, or both names are of one database"
-            ) from None
-
-
-def one_file(one: sa.URL, other: sa.URL) -> bool:
-    """Whether these are names of the same SQLite file, by hard links, say."""
-    if not one.get_backend_name() == other.get_backend_name() == "sqlite":
-        return False
-    with suppress(FileNotFoundError):
-        return os.path.samefile(str(one.database), str(other.database))
-    return False
+    mark = Target(name, token(target))
+    if mark.token == token(reading):
+        raise MoveRefused("both names are of one database, or one is a copy of the other: all of it is there already")
+    try:
+        with alone(source) as here, alone(target) as there:
+            return _Move(here, reading, there, mark, wait).run()
+    except Taken:
+        raise MoveRefused("another move from or to one of these databases is at work") from None
 
 
 @attrs.frozen
-class _Moving:
-    """A move that is the only one. What it writes, it writes on connections that show that it still is."""
+class _Move:
+    """A move that is the only one. What it writes, it writes on connections that show that it still is.
+
+    @ivar goal: written beside what is marked.
+    """
 
     _source: sa.Connection
     _reading: sa.Engine
     _target: sa.Connection
-    _name: str
+    _goal: Target
     _wait: Callable[[int], None]
 
     def run(self) -> Moved:
-        """See L{Move.run}."""
+        """See L{move}."""
         self._refuse()
         moved = Moved()
         ids: Iterator[Sequence[str]] = self._pages()
@@ -110,14 +87,9 @@ class _Moving:
 
     def _refuse(self) -> None:
         with self._reading.begin() as connection:
-            others = sa.select(recipients.c.lease_node).where(_MARKED, recipients.c.lease_node != self._name)
-            other = connection.scalar(others.limit(1))
-        if other is not None:
-            raise MoveRefused(f"what waits here is on its way to {other}: finish that first")
+            _finish_first("here", [each for each in targets(connection) if not each.means(self._goal)], self._goal)
         with self._target.begin():
-            onward = self._target.scalar(sa.select(recipients.c.lease_node).where(_MARKED).limit(1))
-        if onward is not None:
-            raise MoveRefused(f"what waits there is on its way to {onward}: finish that first")
+            _finish_first("there", targets(self._target), self._goal)
 
     def _pages(self) -> Iterator[Sequence[str]]:
         """The ids of all messages, some at a time."""
@@ -166,7 +138,7 @@ class _Moving:
                     self._take([id_], moved)
                 return
             if not self._there(ids):
-                transact(self._source, partial(_unmark, ids=ids))
+                transact(self._source, partial(unmark, which=recipients.c.message_id.in_(ids)))
                 moved.unfit += ids
                 return
         transact(self._source, partial(_remove, ids=ids))
@@ -181,7 +153,7 @@ class _Moving:
         free = [id_ for id_ in ids if id_ not in busy]
         waiting = sa.and_(recipients.c.message_id.in_(free), recipients.c.state.in_(UNFINISHED))
         marked = sa.update(recipients).where(waiting).returning(recipients.c.destination)
-        changes = {"state": sa.literal(MOVING) + recipients.c.state, "lease_node": self._name, "lease_token": None}
+        changes = {"state": sa.literal(AHEAD) + recipients.c.state, "lease_node": str(self._goal), "lease_token": None}
         recompute(connection, set(connection.scalars(marked.values(changes))))
         return free
 
@@ -199,6 +171,16 @@ class _Moving:
         """Those of these messages that are at the target, and must not wait at the source as well."""
         with self._target.begin():
             return set(self._target.scalars(sa.select(messages.c.id).where(messages.c.id.in_(ids))))
+
+
+def _finish_first(place: str, others: Iterable[Target], goal: Target) -> None:
+    """Refuse what would take mail to two places.
+
+    @param others: where mail in that place is on its way to, and must not be.
+    """
+    if other := next(iter(others), None):
+        again = ", which is another database than the one of that name now" if other.name == goal.name else ""
+        raise MoveRefused(f"what waits {place} is on its way to {other.name}{again}: finish that first")
 
 
 def _copy(source: sa.Connection, target: sa.Connection, id_: str) -> None:
@@ -234,14 +216,7 @@ def _without_id(row: sa.RowMapping) -> dict[str, object]:
 
 def _unmarked(row: sa.RowMapping) -> dict[str, object]:
     """A recipient's row as it was before it was marked."""
-    return {**_without_id(row), "state": row["state"].removeprefix(MOVING), "lease_node": None, "lease_token": None}
-
-
-def _unmark(connection: sa.Connection, ids: Sequence[str]) -> None:
-    """Leave messages where they are, after all."""
-    back = {"state": sa.func.substr(recipients.c.state, len(MOVING) + 1), "lease_node": None}
-    marked = sa.update(recipients).where(recipients.c.message_id.in_(ids), _MARKED)
-    restore(connection, set(connection.scalars(marked.values(back).returning(recipients.c.destination))))
+    return {**_without_id(row), "state": row["state"].removeprefix(AHEAD), "lease_node": None, "lease_token": None}
 
 
 def _remove(connection: sa.Connection, ids: Sequence[str]) -> None:

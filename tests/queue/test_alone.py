@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mailagent.database import alone as module
-from mailagent.database.alone import Taken, alone
+from mailagent.queue import alone as module
+from mailagent.queue.alone import Taken, alone
 from tests.database.kinds import only_postgresql
 from tests.database.support import Database
 
