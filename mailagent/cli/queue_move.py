@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import click
 import sqlalchemy as sa
@@ -13,8 +14,10 @@ import sqlalchemy as sa
 from mailagent.cli.database import ConfiguredDatabase
 from mailagent.cli.options import config_option
 from mailagent.config.values import DATABASE
+from mailagent.database.bell import ring
 from mailagent.database.engine import shown
 from mailagent.database.migration import migrate
+from mailagent.envelope.printable import printable
 from mailagent.queue import moving
 from mailagent.queue.moving import MoveRefused
 
@@ -23,28 +26,45 @@ _PAUSE = 1.0
 
 
 @click.command("move")
-@click.option("--to", "target", metavar="URL", required=True, help="The database to move to; made ready if it is new.")
+@click.option("--to", "target", metavar="URL", help="The database to move to; made ready if it is new.")
 @click.option("--from", "source", metavar="URL", help="The one to move from; else that of the configuration.")
+@click.option("--abandon", is_flag=True, help="Have what is on its way wait here again: its database is gone for good.")
 @config_option
 @click.option("--state-directory", metavar="DIRECTORY", help="The server's, where its configuration names another.")
-def move(target: str, source: str | None, config: str | None, state_directory: str | None) -> None:
+def move(
+    target: str | None, source: str | None, abandon: bool, config: str | None, state_directory: str | None
+) -> None:
     """Take all that waits, and its history, to another database.
 
     Servers may be at work on either. What one has in hand is moved when that attempt has ended. A move that was cut off
-    is taken up where it was by the same command. A directory in the database stays there.
+    is taken up where it was by the same command; --abandon, in place of --to, gives it up. A directory in the database
+    stays there.
     """
-    there = ConfiguredDatabase(config, state_directory, url=target, new=True)
     here = ConfiguredDatabase(config, state_directory, url=source)
-    for url in (there.url, here.url if source else None):
-        if url is not None and (url.password or "password" in url.query):
-            raise click.UsageError("others can see arguments: have the password in ~/.pgpass, or a ?passfile=")
+    if source:
+        _refuse_password(here.url)
+    if target and not abandon:
+        there = ConfiguredDatabase(config, state_directory, url=target, new=True)
+        _refuse_password(there.url)
+        _move(here, there)
+    elif abandon and not target:
+        _abandon(here)
+    else:
+        raise click.UsageError(
+            "say where --to, also to go on with a move; or --abandon, if that database is gone for good"
+        )
+
+
+def _refuse_password(url: sa.URL) -> None:
+    if url.password or "password" in url.query:
+        raise click.UsageError("others can see arguments: have the password in ~/.pgpass, or a ?passfile=")
+
+
+def _move(here: ConfiguredDatabase, there: ConfiguredDatabase) -> None:
     if _is_one(here.url, there.url):  # before it is opened: by two names, SQLite would spoil it
         raise click.UsageError("the queue is there already: name another database, or what to move --from")
-    with here.writing() as one, here.looking() as reading, there.writing(migrate) as other:
-        try:
-            moved = moving.move(one, reading, other, shown(there.url), _wait)
-        except MoveRefused as error:
-            raise click.ClickException(str(error)) from None
+    with here.writing() as one, here.looking() as reading, there.writing(migrate) as other, _refusals():
+        moved = moving.move(one, reading, other, shown(there.url), _wait)
     click.echo(f"{moved.count} messages moved to {shown(there.url)}")
     if here.config.directory.source == DATABASE and here.config.directory.url is None:
         click.echo("the directory stays: before queue.url is changed, have directory.url say where", err=True)
@@ -52,6 +72,24 @@ def move(target: str, source: str | None, config: str | None, state_directory: s
         click.echo(f"{id_}: cannot be read, and stays where it was", err=True)
     if moved.unfit:
         sys.exit(1)
+
+
+def _abandon(here: ConfiguredDatabase) -> None:
+    with here.writing() as engine, _refusals():
+        count, names = moving.abandon(engine)
+        ring(engine)
+    click.echo(f"{count} messages wait here again")
+    for name in names:
+        words = f"what {name} has of them is delivered from there as well, should a server use it again"
+        click.echo(printable(words), err=True)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except MoveRefused as error:
+        raise click.ClickException(printable(str(error))) from None
 
 
 def _is_one(here: sa.URL, there: sa.URL) -> bool:

@@ -56,14 +56,20 @@ def token(engine: sa.Engine) -> str:
 
 
 def targets(connection: sa.Connection) -> dict[Target, int]:
-    """Where what is marked goes, and how many messages that is."""
-    many = sa.func.count(recipients.c.message_id.distinct())
-    found = connection.execute(sa.select(recipients.c.lease_node, many).where(MARKED).group_by(recipients.c.lease_node))
-    return {Target.read(text): number for text, number in found}
+    """Where what is marked goes, and how many recipients that is."""
+    found = sa.select(recipients.c.lease_node, sa.func.count()).where(MARKED).group_by(recipients.c.lease_node)
+    return {Target.read(text): number for text, number in connection.execute(found)}
 
 
-def unmark(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
-    """Have marked recipients wait here, as they did, after all."""
+def target_name(row: sa.RowMapping) -> str:
+    """What the database is called that a recipient is on its way to; C{""} where it waits, or has ended, here."""
+    return Target.read(row["lease_node"]).name if str(row["state"]).startswith(AHEAD) else ""
+
+
+def unmark(connection: sa.Connection, which: sa.ColumnElement[bool]) -> int:
+    """Have marked recipients wait here, as they did, after all; returns how many messages' that were."""
     back = {"state": sa.func.substr(recipients.c.state, len(AHEAD) + 1), "lease_node": None}
-    unmarked = sa.update(recipients).where(MARKED, which).values(back).returning(recipients.c.destination)
-    restore(connection, set(connection.scalars(unmarked)))
+    unmarking = sa.update(recipients).where(MARKED, which).values(back)
+    found = connection.execute(unmarking.returning(recipients.c.destination, recipients.c.message_id)).all()
+    restore(connection, {row.destination for row in found})
+    return len({row.message_id for row in found})

@@ -4,7 +4,8 @@ Messages go whole, with their history, some at a time: their recipients are mark
 them in hand any more; then they are written to the target; then they are removed from the source. Each is one
 transaction, so that wherever a move is cut off, the next one to the same target goes on: what is marked and not at the
 target yet is written there, and what is there already is only removed from the source. In between a message can be
-worked on in one place at most. What a living node has in hand is left to it, and moved when it has ended.
+worked on in one place at most. What a living node has in hand is left to it, and moved when it has ended. A move whose
+target is gone for good can be given up.
 """
 
 from __future__ import annotations
@@ -58,6 +59,26 @@ def move(source: sa.Engine, reading: sa.Engine, target: sa.Engine, name: str, wa
             return _Move(here, reading, there, mark, wait).run()
     except Taken:
         raise MoveRefused("another move from or to one of these databases is at work") from None
+
+
+def abandon(source: sa.Engine) -> tuple[int, list[str]]:
+    """Give up a move whose target is gone: what is on its way waits at the source again, as it did. Blocks.
+
+    What the target has of it would be delivered from there as well.
+
+    @return: how many messages, and what the targets are called.
+    @raise MoveRefused: the move is at work.
+    """
+    try:
+        with alone(source) as here:
+            return transact(here, _take_back)
+    except Taken:
+        raise MoveRefused("a move from or to this database is at work: end it first") from None
+
+
+def _take_back(source: sa.Connection) -> tuple[int, list[str]]:
+    names = sorted({target.name for target in targets(source)})
+    return unmark(source, sa.true()), names
 
 
 @attrs.frozen
@@ -180,7 +201,7 @@ def _finish_first(place: str, others: Iterable[Target], goal: Target) -> None:
     """
     if other := next(iter(others), None):
         again = ", which is another database than the one of that name now" if other.name == goal.name else ""
-        raise MoveRefused(f"what waits {place} is on its way to {other.name}{again}: finish that first")
+        raise MoveRefused(f"what waits {place} is on its way to {other.name}{again}: finish that move, or --abandon it")
 
 
 def _copy(source: sa.Connection, target: sa.Connection, id_: str) -> None:

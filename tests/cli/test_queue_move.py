@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from mailagent.cli.main import main
@@ -107,3 +108,32 @@ def test_a_password_is_no_argument(site: Site, option: str, url: str) -> None:
     assert done.exit_code == 2
     assert "pgpass" in done.stderr
     assert "secret" not in done.output
+
+
+def test_a_move_can_be_abandoned_and_what_the_target_may_have_is_told(site: Site) -> None:
+    site.put("m1", "a@a.example")
+    site.put("m2", "b@b.example")
+    site.database.execute("UPDATE recipients SET state = 'moving:queued', lease_node = 'abc /srv/new.db'")
+    done = run(site, "--abandon")
+    assert (done.exit_code, done.stdout) == (0, "2 messages wait here again\n")
+    assert "what /srv/new.db has of them is delivered from there as well" in done.stderr
+    assert [row["state"] for row in site.json("list")] == ["queued", "queued"]
+    done = run(site, "--abandon", "--from", "sqlite:///queue.db")
+    assert (done.stdout, done.stderr) == ("0 messages wait here again\n", "")
+
+
+@only_postgresql
+def test_the_nodes_hear_of_what_waits_again(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rings: list[sa.Engine] = []
+    monkeypatch.setattr("mailagent.cli.queue_move.ring", rings.append)
+    assert run(Site(tmp_path, database), "--abandon").exit_code == 0
+    assert len(rings) == 1
+
+
+@pytest.mark.parametrize("words", [[], ["--abandon", "--to", "sqlite:///new.db"]])
+def test_it_is_said_whether_to_go_on_or_to_give_up(site: Site, words: list[str]) -> None:
+    done = run(site, *words)
+    assert (done.exit_code, "--abandon" in done.stderr) == (2, True)
+    assert not (site.directory / "new.db").exists()

@@ -13,7 +13,7 @@ from sqlalchemy import event
 
 from mailagent.database.engine import for_writing
 from mailagent.queue import moving
-from mailagent.queue.moving import Moved, MoveRefused, move
+from mailagent.queue.moving import Moved, MoveRefused, abandon, move
 from mailagent.queue.store import Store
 from tests.database.kinds import MakeDatabase, only_postgresql, only_sqlite
 from tests.database.support import Database
@@ -248,9 +248,9 @@ def test_what_another_has_written_to_the_target_meanwhile_waits_in_one_place_onl
 def test_an_unfinished_move_is_finished_before_another_begins(site: Site, make_database: MakeDatabase) -> None:
     site.fill()
     site.break_off()
-    with pytest.raises(MoveRefused, match="on its way to there: finish"):
+    with pytest.raises(MoveRefused, match="on its way to there: finish that move, or --abandon"):
         site.move(to=another(make_database).engine, name="elsewhere")
-    with pytest.raises(MoveRefused, match="on its way to there: finish"):
+    with pytest.raises(MoveRefused, match="on its way to there: finish that move, or --abandon"):
         site.move(back=True)
     site.move()
     assert site.move(back=True) == Moved(5)
@@ -285,6 +285,28 @@ def test_an_unfinished_move_of_before_databases_had_tokens_goes_by_the_name(
     with nullcontext() if accepted else pytest.raises(MoveRefused, match="on its way to there"):
         site.move(name=name)
     assert site.there.rows("SELECT count(*) FROM messages") == [5 if accepted else 0]
+
+
+def test_what_is_on_its_way_waits_here_again_where_the_move_is_abandoned(site: Site) -> None:
+    site.fill()
+    before = site.here.rows(WHAT)
+    site.break_off()
+    assert abandon(site.here.engine) == (4, ["there"])
+    assert site.here.rows(WHAT) == before
+    assert abandon(site.here.engine) == (0, [])
+    claimed = {item.message.id for item in site.here.write(site.ours.claim, NOW, 99)}
+    assert claimed == {"large", "old1", "old2"}
+
+
+def test_a_move_at_work_is_not_abandoned(site: Site) -> None:
+    site.here.write(site.ours.insert, [message("m1", "a@x.example")], b"", NOW)
+
+    def meanwhile() -> None:
+        with pytest.raises(MoveRefused, match="at work"):
+            abandon(site.here.engine)
+
+    with ahead_of_each_message(site, meanwhile):
+        assert site.move() == Moved(1)
 
 
 def another(make: MakeDatabase) -> Database:
