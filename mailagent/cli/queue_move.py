@@ -65,7 +65,7 @@ def _move(here: ConfiguredDatabase, there: ConfiguredDatabase) -> None:
         raise click.UsageError("the queue is there already: name another database, or what to move --from")
     with here.writing() as one, here.looking() as reading, there.writing(migrate) as other, _refusals():
         moved = moving.move(one, reading, other, shown(there.url), _wait)
-    click.echo(f"{moved.count} messages moved to {shown(there.url)}")
+    click.echo(f"{moved.count} messages moved now to {shown(there.url)}")
     if here.config.directory.source == DATABASE and here.config.directory.url is None:
         click.echo("the directory stays: before queue.url is changed, have directory.url say where", err=True)
     for id_ in moved.unfit:

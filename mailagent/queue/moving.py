@@ -36,7 +36,7 @@ class MoveRefused(Exception):
 
 @attrs.define
 class Moved:
-    """What came of it: how many messages were moved, and the ids of those that cannot be."""
+    """What came of this run: how many messages were moved, and the ids of those that cannot be."""
 
     count: int = 0
     unfit: list[str] = attrs.field(factory=list)
@@ -150,7 +150,7 @@ class _Move:
     def _take(self, ids: Sequence[str], moved: Moved) -> None:
         """Move messages that are marked."""
         try:
-            self._write(ids)
+            there = self._write(ids)
         except _UNFIT as error:
             if isinstance(error, sa.exc.DBAPIError) and not isinstance(error, sa.exc.DataError | sa.exc.IntegrityError):
                 raise  # the database's trouble, not the message's
@@ -158,12 +158,13 @@ class _Move:
                 for id_ in ids:
                     self._take([id_], moved)
                 return
-            if not self._there(ids):
+            there = self._there(ids)
+            if not there:
                 transact(self._source, partial(unmark, which=recipients.c.message_id.in_(ids)))
                 moved.unfit += ids
                 return
         transact(self._source, partial(_remove, ids=ids))
-        moved.count += len(ids)
+        moved.count += len(there)
 
     def _mark(self, connection: sa.Connection, ids: Sequence[str]) -> list[str]:
         """Have nobody take these messages in hand any more; those that are in a living node's are left out."""
@@ -178,15 +179,14 @@ class _Move:
         recompute(connection, set(connection.scalars(marked.values(changes))))
         return free
 
-    def _write(self, ids: Sequence[str]) -> None:
-        """Write messages to the target, unless they are there."""
+    def _write(self, ids: Sequence[str]) -> set[str]:
+        """Write messages to the target, unless they are there; returns which are there now."""
         there = self._there(ids)
-        transact(self._target, partial(self._copy, ids=[id_ for id_ in ids if id_ not in there]))
+        return there | transact(self._target, partial(self._copy, ids=[id_ for id_ in ids if id_ not in there]))
 
-    def _copy(self, target: sa.Connection, ids: Sequence[str]) -> None:
+    def _copy(self, target: sa.Connection, ids: Sequence[str]) -> set[str]:
         with self._reading.begin() as source:
-            for id_ in ids:
-                _copy(source, target, id_)
+            return {id_ for id_ in ids if _copy(source, target, id_)}
 
     def _there(self, ids: Sequence[str]) -> set[str]:
         """Those of these messages that are at the target, and must not wait at the source as well."""
@@ -204,11 +204,11 @@ def _finish_first(place: str, others: Iterable[Target], goal: Target) -> None:
         raise MoveRefused(f"what waits {place} is on its way to {other.name}{again}: finish that move, or --abandon it")
 
 
-def _copy(source: sa.Connection, target: sa.Connection, id_: str) -> None:
-    """A message, with its content, its recipients and their history."""
+def _copy(source: sa.Connection, target: sa.Connection, id_: str) -> bool:
+    """A message, with its content, its recipients and their history; returns whether there is one still."""
     row = source.execute(sa.select(messages).where(messages.c.id == id_)).mappings().one_or_none()
     if row is None:  # it had ended, and was swept away
-        return
+        return False
     target.execute(sa.insert(messages), dict(row))
     pieces = sa.select(chunks).where(chunks.c.message_id == id_).order_by(chunks.c.number)
     for number in source.scalars(pieces.with_only_columns(chunks.c.number)).all():
@@ -216,8 +216,13 @@ def _copy(source: sa.Connection, target: sa.Connection, id_: str) -> None:
         target.execute(sa.insert(chunks), dict(piece))
     theirs = sa.select(recipients).where(recipients.c.message_id == id_).order_by(recipients.c.id)
     rows = source.execute(theirs).mappings().all()
-    if not rows:
-        return
+    if rows:
+        _copy_recipients(source, target, rows)
+    return True
+
+
+def _copy_recipients(source: sa.Connection, target: sa.Connection, rows: Sequence[sa.RowMapping]) -> None:
+    """Recipients, with their history."""
     adding = sa.insert(recipients).returning(recipients.c.id, sort_by_parameter_order=True)
     numbers = target.scalars(adding, [_unmarked(row) for row in rows]).all()
     new = dict(zip([row["id"] for row in rows], numbers, strict=True))

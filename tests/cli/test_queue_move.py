@@ -32,7 +32,7 @@ def test_a_queue_goes_to_postgresql_and_back(site: Site, database: Database) -> 
     url = database.url.render_as_string()
     done = run(site, "--to", url)
     assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout.startswith("1 messages moved to postgresql+psycopg://")
+    assert done.stdout.startswith("1 messages moved now to postgresql+psycopg://")
     assert site.json("list") == []
     assert database.rows("SELECT address FROM recipients ORDER BY id") == ["a@a.example", "b@b.example"]
     assert run(site, "--from", url, "--to", "sqlite:///queue.db").exit_code == 0
@@ -42,7 +42,7 @@ def test_a_queue_goes_to_postgresql_and_back(site: Site, database: Database) -> 
 
 def test_a_new_file_is_made_for_it(site: Site) -> None:
     site.put("m1", "a@a.example")
-    assert run(site, "--to", "sqlite:///new.db").stdout == f"1 messages moved to {site.directory}/new.db\n"
+    assert run(site, "--to", "sqlite:///new.db").stdout == f"1 messages moved now to {site.directory}/new.db\n"
     assert run(site, "--from", "sqlite:///none.db", "--to", "sqlite:///new.db").exit_code == 1
     assert not (site.directory / "none.db").exists()
 

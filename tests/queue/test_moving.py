@@ -179,6 +179,15 @@ def test_no_more_octets_than_some_are_written_in_one_transaction(site: Site, mon
     assert there == [0, 0, 2, 2, 4]
 
 
+def test_a_message_that_is_swept_away_meanwhile_is_not_counted(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moving, "OCTETS", 1)  # a transaction for each message
+    for number in range(3):
+        site.here.write(site.ours.insert, [message(f"m{number}", "a@x.example")], b"", NOW)
+    with ahead_of_each_message(site, lambda: site.here.execute("DELETE FROM messages WHERE id = 'm2'")):
+        assert site.move() == Moved(2)
+    assert site.here.rows("SELECT id FROM messages") == []
+
+
 @only_sqlite
 def test_a_message_that_the_other_database_cannot_take_stays(site: Site) -> None:
     site.here.write(site.ours.insert, [message(f"m{number}", "a@x.example") for number in range(3)], b"", NOW)
