@@ -15,7 +15,7 @@ from mailagent.cli.database import ConfiguredDatabase
 from mailagent.cli.options import config_option
 from mailagent.config.values import DATABASE
 from mailagent.database.bell import ring
-from mailagent.database.engine import shown
+from mailagent.database.engine import has_secret, shown
 from mailagent.database.migration import migrate
 from mailagent.envelope.printable import printable
 from mailagent.queue import moving
@@ -42,10 +42,10 @@ def move(
     """
     here = ConfiguredDatabase(config, state_directory, url=source)
     if source:
-        _refuse_password(here.url)
+        _refuse_secrets(here.url)
     if target and not abandon:
         there = ConfiguredDatabase(config, state_directory, url=target, new=True)
-        _refuse_password(there.url)
+        _refuse_secrets(there.url)
         _move(here, there)
     elif abandon and not target:
         _abandon(here)
@@ -55,8 +55,8 @@ def move(
         )
 
 
-def _refuse_password(url: sa.URL) -> None:
-    if url.password or "password" in url.query:
+def _refuse_secrets(url: sa.URL) -> None:
+    if has_secret(url):
         raise click.UsageError("others can see arguments: have the password in ~/.pgpass, or a ?passfile=")
 
 

@@ -78,6 +78,10 @@ def test_what_is_no_database_is_told(site: Site) -> None:
     assert "secret" not in done.output
 
 
+def test_how_a_database_is_named_is_told(site: Site) -> None:
+    assert "sqlite:////absolute/path" in run(site, "--to", "queue.db").stderr
+
+
 def test_what_cannot_be_read_is_told(site: Site) -> None:
     site.put("m1", "a@a.example")
     site.database.execute("UPDATE messages SET header = 7")
@@ -99,7 +103,13 @@ def test_what_is_being_delivered_is_waited_for(site: Site, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql+psycopg://ann:secret@db/mail", "postgresql+psycopg://db/mail?password=secret"]
+    "url",
+    [
+        "postgresql+psycopg://ann:secret@db/mail",
+        "postgresql+psycopg://db/mail?password=secret",
+        "postgresql+psycopg://db/mail?sslpassword=secret",
+        "postgresql+psycopg://db/mail?pasword=secret",
+    ],
 )
 @pytest.mark.parametrize("option", ["--to", "--from"])
 def test_a_password_is_no_argument(site: Site, option: str, url: str) -> None:
