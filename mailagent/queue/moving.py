@@ -53,7 +53,7 @@ def move(source: sa.Engine, reading: sa.Engine, target: sa.Engine, name: str, wa
     """
     mark = Target(name, token(target))
     if mark.token == token(reading):
-        raise MoveRefused("both names are of one database, or one is a copy of the other: all of it is there already")
+        raise MoveRefused("both names are of one database, or one is a copy of the other, which has that mail already")
     try:
         with alone(source) as here, alone(target) as there:
             return _Move(here, reading, there, mark, wait).run()
