@@ -25,6 +25,7 @@ from mailagent.envelope.printable import printable
 from mailagent.queue import inspection
 from mailagent.queue.inspection import Entry, NoSuchMessage, Statistics, Told
 from mailagent.queue.items import UNFINISHED
+from mailagent.queue.marked import MOVING
 from mailagent.queue.operator import BATCH, VERBS, Change, Operator
 from mailagent.queue.selection import ACTIVE, STATES, Selection
 
@@ -82,7 +83,7 @@ def queue() -> None:
 def list_items(as_json: bool, config: str | None, state_directory: str | None, **given: Any) -> None:
     """What waits: a line for each recipient. With IDs or --state, also what has left the queue."""
     now = time.time()
-    chosen = Selection(**given).among([*UNFINISHED, ACTIVE])
+    chosen = Selection(**given).among([*UNFINISHED, ACTIVE, MOVING])
     with ConfiguredDatabase(config, state_directory).reading() as connection:
         found = inspection.entries(connection, chosen, now)
         if as_json:
@@ -92,9 +93,14 @@ def list_items(as_json: bool, config: str | None, state_directory: str | None, *
 
 
 def _row(entry: Entry, now: float) -> dict[str, str]:
-    reply = f"{entry.host}: {entry.reply}" if entry.host and entry.reply else entry.reply
-    texts = {"sender": f"<{entry.sender}>", "age": span(now - entry.created), "reply": reply}
+    host = f"{entry.host}: " if entry.host and entry.reply and not entry.target else ""
+    texts = {"sender": f"<{entry.sender}>", "age": span(now - entry.created), "reply": f"{host}{_why(entry)}"}
     return {name: texts.get(name, str(getattr(entry, name, ""))) for name in _COLUMNS}
+
+
+def _why(entry: Entry) -> str:
+    """What a recipient's state comes from: the last reply, or a move to another database."""
+    return f"to {entry.target}" if entry.target else entry.reply
 
 
 @queue.command()
@@ -109,7 +115,7 @@ def show(id: str, as_json: bool, config: str | None, state_directory: str | None
         click.echo(line)
     for entry in told.entries:
         due = f", next attempt {moment(entry.due)}" if entry.due is not None else ""
-        click.echo(printable(f"recipient: <{entry.recipient}> {entry.state}{due} {entry.reply}".rstrip()))
+        click.echo(printable(f"recipient: <{entry.recipient}> {entry.state}{due} {_why(entry)}".rstrip()))
     click.echo()
     header = told.header if told.header is not None else b"(its content is no longer kept)"
     for line in header.decode("utf-8", "replace").splitlines():
@@ -149,9 +155,8 @@ def log(id: str, as_json: bool, config: str | None, state_directory: str | None)
     for entry in told.entries:
         when = entry.finished if entry.finished is not None else entry.due
         what = entry.state if entry.due is None else "waits until then"
-        click.echo(
-            printable(f"{'now' if when is None else moment(when)} <{entry.recipient}> {what} {entry.reply}".rstrip())
-        )
+        words = f"{'now' if when is None else moment(when)} <{entry.recipient}> {what} {_why(entry)}"
+        click.echo(printable(words.rstrip()))
 
 
 def _history_values(told: Told) -> Iterator[dict[str, object]]:
@@ -195,6 +200,8 @@ def _counted(found: Statistics, now: float) -> Iterator[dict[str, str]]:
     for state in STATES:
         if state in found.states:
             yield {"what": "state", "which": state, "count": str(found.states[state])}
+    for name, count in found.moving.items():
+        yield {"what": "on its way to", "which": name, "count": str(count)}
     for name, count in found.destinations.items():
         yield {"what": "domain", "which": name, "count": str(count)}
     for least, count in found.ages.items():

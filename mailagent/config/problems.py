@@ -14,8 +14,9 @@ KeyPath = tuple[str | int, ...]
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
 _MAX_SHOWN = 80
-#: In a URL: ahead of the host, up to the last C{@}, or among what follows the question mark.
-_PASSWORD = re.compile(r"(://[^/?#:@\s]*:|[?&](?:ssl)?password=)(?:(?<=:)[^\"]*(?=@)|(?<==)[^&\"]*)")
+#: Within the quotation marks of a URL: all up to the last C{@}, and the values of parameters, whatever they are called,
+#: as that may be C{password} spelt wrong.
+_SECRET = re.compile(r"""(://)(?:[^"\\]|\\.)*(?=@)|([?&][^=&"]*=)(?:[^&"\\]|\\.)+""")
 
 
 @attrs.frozen
@@ -40,7 +41,9 @@ def shown(value: object) -> str:
         text = json.dumps(value, ensure_ascii=False, default=str)
     else:
         text = str(value)
-    text = _PASSWORD.sub(r"\1***", printable(text))
+    text = printable(text)
+    if "://" in text:
+        text = _SECRET.sub(r"\1\2***", text)
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
 
 

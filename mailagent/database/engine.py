@@ -9,6 +9,7 @@ L{mailagent.database.postgresql} tells.
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -19,6 +20,18 @@ from mailagent.config.driver import POSTGRESQL, missing_driver
 from mailagent.database.ending import keep_endings
 from mailagent.interfaces import StorageFailed
 
+#: How a database is named.
+_EXPECTED = (
+    f"sqlite:////absolute/path or {POSTGRESQL}://user@host/name, where an @ in the user's name or a password is "
+    "written %40"
+)
+#: What libpq takes in a URL and everybody may see. Of all else we cannot say: it may be a password's name, spelt wrong.
+_OPEN = re.compile(
+    "application_name|channel_binding|client_encoding|connect_timeout|dbname|fallback_application_name"
+    "|gss(delegation|encmode|lib)|host(addr)?|keepalives(_count|_idle|_interval)?|krbsrvname|load_balance_hosts"
+    "|(ssl_)?m(ax|in)_protocol_version|options|passfile|port|replication|require_auth|requirepeer|service"
+    "|ssl(cert(mode)?|compression|crl(dir)?|key|mode|negotiation|rootcert|sni)|target_session_attrs|tcp_user_timeout|user"
+)
 #: Seconds for which we wait for another process's transaction.
 BUSY = 5.0
 
@@ -33,23 +46,37 @@ def database_url(text: str, state: str) -> sa.URL:
     try:
         url = sa.make_url(text)
     except (sa.exc.ArgumentError, ValueError):
-        raise ValueError("not a database URL") from None
+        raise ValueError(f"not a database URL: {_EXPECTED}") from None
     if url.drivername == POSTGRESQL:
+        if text.count("@") > 1 or "@" in (url.database or ""):  # of a password, the rest would be shown as the host
+            raise ValueError(f"one @ too many: {_EXPECTED}")
         if missing := missing_driver(text):
             raise ValueError(missing)
         return url
     if url.drivername != "sqlite":
-        raise ValueError(f"not a database we know (sqlite:///file, {POSTGRESQL}://host/name)")
+        raise ValueError(f"not a database we know: {_EXPECTED}")
     if not url.database or url.database.startswith((":", "file:")):
         raise ValueError("a SQLite database must be a file")
     return url.set(database=os.path.realpath(os.path.join(state, url.database)))
 
 
 def shown(url: sa.URL) -> str:
-    """A database's name for people, without a password."""
+    """A database's name for people, without what L{has_secret} is about."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)
-    return url.difference_update_query(["password", "sslpassword"]).render_as_string(hide_password=True)
+    return url.difference_update_query(_hidden(url)).render_as_string(hide_password=True)
+
+
+def has_secret(url: sa.URL) -> bool:
+    """Whether a database's URL has a password in it, or what may be one."""
+    return url.password is not None or bool(_hidden(url))
+
+
+def _hidden(url: sa.URL) -> set[str]:
+    """Parameters that nobody may see."""
+    if url.get_backend_name() != "postgresql":
+        return set()
+    return {name for name in url.query if not _OPEN.fullmatch(name)}
 
 
 def for_writing(url: sa.URL, busy: float = BUSY) -> sa.Engine:

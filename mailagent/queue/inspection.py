@@ -5,6 +5,7 @@ Functions of a connection that reads. What they return is as it stands in the ro
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 
 from mailagent.database.schema import attempts, chunks, destinations, holds, messages, nodes, recipients
 from mailagent.queue.items import UNFINISHED
+from mailagent.queue.marked import MARKED, MOVING, target_name, targets
 from mailagent.queue.selection import ACTIVE, Selection
 from mailagent.queue.store_content import read_piece
 
@@ -34,6 +36,7 @@ class Entry:
     @ivar number: the recipient's own.
     @ivar due: when it is tried next; C{None} where it will not be.
     @ivar reply: what the last attempt came to, C{""} before the first; C{host}, whose reply that was.
+    @ivar target: the database that it is on its way to, where that is its C{state}.
     """
 
     id: str
@@ -49,6 +52,7 @@ class Entry:
     finished: float | None
     reply: str
     host: str
+    target: str = ""
 
 
 @attrs.frozen
@@ -100,16 +104,20 @@ class Held:
 @attrs.frozen
 class Statistics:
     """How much of what: recipients by state; unfinished ones by destination, the fullest first, and by age (in seconds,
-    at least, the youngest first); when the oldest of them came; destinations held."""
+    at least, the youngest first); when the oldest of them came; destinations held; recipients on their way to other
+    databases, by those."""
 
     states: dict[str, int]
     destinations: dict[str, int]
     ages: dict[float, int]
     oldest: float | None
     held: tuple[Held, ...]
+    moving: dict[str, int]
 
 
-_STATE = sa.case((recipients.c.lease_token.is_not(None), ACTIVE), else_=recipients.c.state).label("shown_state")
+_STATE = sa.case((recipients.c.lease_token.is_not(None), ACTIVE), (MARKED, MOVING), else_=recipients.c.state).label(
+    "shown_state"
+)
 _LISTED = sa.select(recipients, _STATE, messages.c.reverse_path, messages.c.size).join(
     messages, messages.c.id == recipients.c.message_id
 )
@@ -172,7 +180,7 @@ def raw(connection: sa.Connection, message_id: str) -> Iterator[bytes]:
 
 def statistics(connection: sa.Connection, now: float) -> Statistics:
     """How much of what there is. Reads all of it."""
-    waits = recipients.c.state.in_(UNFINISHED)
+    waits = sa.or_(recipients.c.state.in_(UNFINISHED), MARKED)
     states = connection.execute(sa.select(_STATE, sa.func.count()).select_from(recipients).group_by(_STATE))
     places = sa.select(recipients.c.destination, sa.func.count().label("many")).where(waits)
     places = places.group_by(recipients.c.destination).order_by(sa.desc("many"), recipients.c.destination)
@@ -189,6 +197,7 @@ def statistics(connection: sa.Connection, now: float) -> Statistics:
         dict(zip(bounds, ages, strict=True)),
         connection.scalar(sa.select(sa.func.min(recipients.c.created)).where(waits)),
         tuple(_held(connection, now)),
+        _moving(connection),
     )
 
 
@@ -202,6 +211,14 @@ def _held(connection: sa.Connection, now: float) -> Iterator[Held]:
     some = some.where(holds.c.until > now).order_by(holds.c.destination, nodes.c.name)
     for row in connection.execute(some):
         yield Held(row.destination, row.until, row.reason, row.name)
+
+
+def _moving(connection: sa.Connection) -> dict[str, int]:
+    """Recipients on their way to other databases, by what those are called."""
+    counts = Counter[str]()
+    for target, count in targets(connection).items():
+        counts[target.name] += count
+    return dict(counts)
 
 
 def _message(connection: sa.Connection, message_id: str) -> sa.RowMapping:
@@ -249,6 +266,7 @@ def _entry(row: sa.RowMapping) -> Entry:
         row["finished"],
         _reply(row["reply_code"], row["reply_status"], row["reply_text"]),
         row["host"],
+        target_name(row),
     )
 
 

@@ -20,6 +20,7 @@ from mailagent.envelope.outcome import Outcome
 from mailagent.envelope.queued import QueuedMessage
 from mailagent.envelope.reply import Reply
 from mailagent.queue.items import DROPPED, FAILED, HELD, QUARANTINED, QUEUED, QueuedItem, Settlement, StoredMessage
+from mailagent.queue.marked import target_name
 from mailagent.queue.reporter import Reporter
 from mailagent.queue.store_content import read_piece
 from mailagent.queue.store_destinations import end_holds, restore
@@ -141,6 +142,8 @@ def _refusal(name: str, row: sa.RowMapping, alive: set[str]) -> str:
         return "in delivery now: left alone"
     if row["state"] in VERBS[name].states:
         return ""
+    if target := target_name(row):
+        return f"on its way to {target}: finish that move, or mailagent queue move --abandon"
     if row["state"] == QUARANTINED:
         return "cannot be read: only retry and drop are possible"
     return {QUEUED: "not held", HELD: "held: release it first"}.get(row["state"], f"{row['state']} already")

@@ -9,10 +9,11 @@ import sqlalchemy as sa
 
 from mailagent.database.schema import messages, recipients
 from mailagent.queue.items import DELIVERED, DROPPED, EXPIRED, FAILED, HELD, QUARANTINED, QUEUED
+from mailagent.queue.marked import MARKED, MOVING
 
 #: In delivery now, as it is called where a person asks: C{queued}, under a lease.
 ACTIVE = "active"
-STATES = (QUEUED, ACTIVE, HELD, QUARANTINED, DELIVERED, FAILED, EXPIRED, DROPPED)
+STATES = (QUEUED, ACTIVE, HELD, QUARANTINED, MOVING, DELIVERED, FAILED, EXPIRED, DROPPED)
 #: Ids asked for in one statement.
 _SOME = 500
 
@@ -63,8 +64,9 @@ class Selection:
         if self.domain is not None:
             yield recipients.c.destination == self.domain
         if self.states:
-            plain = recipients.c.state.in_([state for state in self.states if state != ACTIVE])
-            yield sa.or_(plain, recipients.c.lease_token.is_not(None)) if ACTIVE in self.states else plain
+            shown = {ACTIVE: recipients.c.lease_token.is_not(None), MOVING: MARKED}
+            others = [condition for state, condition in shown.items() if state in self.states]
+            yield sa.or_(recipients.c.state.in_(self.states), *others)
         if self.age is not None:
             yield recipients.c.created <= now - self.age
 

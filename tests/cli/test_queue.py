@@ -150,6 +150,18 @@ def test_stats_tell_which_node_leaves_a_place_alone_that_others_may_reach(site: 
     assert "left alone by mx2.example.org\ta.example: no connection\tuntil 2" in site.run("stats").stdout
 
 
+def test_what_is_on_its_way_to_another_database_is_told_with_that_name(site: Site) -> None:
+    site.put("m1", "a@a.example")
+    site.database.execute(
+        "UPDATE recipients SET state = 'moving:queued', lease_node = 'abc /srv/new.db', reply_code = 450, host = 'mx'"
+    )
+    for words in (["list"], ["list", "--state", "moving"]):
+        assert site.run(*words).stdout.split("\t")[1::5] == ["moving", "to /srv/new.db\n"]
+    assert "recipient: <a@a.example> moving to /srv/new.db\n" in site.run("show", "m1").stdout
+    assert site.run("log", "m1").stdout.endswith(" <a@a.example> moving to /srv/new.db\n")
+    assert "state\tmoving\t1\non its way to\t/srv/new.db\t1\n" in site.run("stats").stdout
+
+
 @pytest.mark.parametrize("words", [["list"], ["show", "m1"], ["log", "m1"], ["dump", "m1"], ["stats"]])
 @pytest.mark.parametrize("running", [True, False])
 def test_what_only_looks_changes_nothing(site: Site, words: list[str], running: bool) -> None:

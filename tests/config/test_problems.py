@@ -36,6 +36,23 @@ def test_a_long_or_unprintable_value_is_shown_short_and_escaped() -> None:
     assert len(shown("x" * 1000)) == 80
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "x://ann:secret@db",
+        "x://ann:a@secret@db",
+        "x://a/secret@db",
+        "x://db/m?pasword=secret&x=y",
+        'x://ann:"secret@db',
+        'x://db/m?password="secret',
+    ],
+)
+def test_what_may_be_secret_in_a_url_is_not_shown(url: str) -> None:
+    for value in (url, [url], {"to": url}):
+        assert "secret" not in shown(value)
+        assert "db" in shown(value)
+
+
 def test_of_many_names_only_the_first_are_shown() -> None:
     assert one_of(["a", "b"]) == '"a", "b"'
     assert one_of(map(str, range(20))).endswith('"9", …')

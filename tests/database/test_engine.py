@@ -5,13 +5,14 @@ from __future__ import annotations
 import stat
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import sqlalchemy as sa
 
 from mailagent import database as room
 from mailagent.config import driver
-from mailagent.database.engine import database_url, for_reading, for_writing, shown
+from mailagent.database.engine import database_url, for_reading, for_writing, has_secret, shown
 from mailagent.interfaces import StorageFailed
 from tests.database.support import Database
 
@@ -87,10 +88,35 @@ def test_text_that_is_not_utf_8_is_no_error_of_the_whole_row(database: Database)
     assert database.rows("SELECT message_id FROM staged") == ["\udcffa"]
 
 
-def test_a_database_is_shown_without_a_password() -> None:
-    url = sa.make_url("postgresql+psycopg://ann:secret@db/mail?password=secret2&sslpassword=secret3&sslmode=require")
-    assert shown(url) == "postgresql+psycopg://ann:***@db/mail?sslmode=require"
-    assert shown(database_url("sqlite:///queue.db", "/state")) == "/state/queue.db"
+@pytest.mark.parametrize("name", ["password", "sslpassword", "pasword", "PASSWORD", "oauth_client_secret"])
+def test_a_database_is_shown_without_a_password_or_what_may_be_one(name: str) -> None:
+    url = sa.make_url(f"postgresql+psycopg://ann@db/mail?{name}=secret&sslmode=require")
+    assert shown(url) == "postgresql+psycopg://ann@db/mail?sslmode=require"
+    assert has_secret(url)
+
+
+def test_what_is_no_secret_is_shown() -> None:
+    assert shown(sa.make_url("postgresql+psycopg://ann:secret@db/mail")) == "postgresql+psycopg://ann:***@db/mail"
+    plain = sa.make_url("postgresql+psycopg://ann@/mail?host=db1%3A5432&passfile=%2Fetc%2Fpgpass")
+    assert sa.make_url(shown(plain)) == plain
+    assert not has_secret(plain)
+    assert shown(database_url("sqlite:///queue.db?timeout=5", "/state")) == "/state/queue.db"
+    assert not has_secret(database_url("sqlite:///queue.db?timeout=5", "/state"))
+
+
+@pytest.mark.parametrize("password", ["sec@ret", "s@ec@ret", "s@/ecret", "s@:ecret", "s@?x=ecret", "s/@ecret"])
+def test_a_password_with_an_at_sign_as_it_is_is_refused_and_not_shown(password: str) -> None:
+    with pytest.raises(ValueError, match="written %40") as caught:
+        database_url(f"postgresql+psycopg://ann:{password}@db/mail", "/state")
+    assert "ret" not in str(caught.value)
+    escaped = database_url(f"postgresql+psycopg://ann:{quote(password, safe='')}@db/mail", "/state")
+    assert (escaped.password, escaped.host, escaped.database) == (password, "db", "mail")
+
+
+@pytest.mark.parametrize("text", ["queue.db", "/srv/queue.db", "mysql://db/mail"])
+def test_who_names_no_database_is_told_how_one_is_named(text: str) -> None:
+    with pytest.raises(ValueError, match=r"sqlite:////absolute/path or postgresql\+psycopg://user@host/name"):
+        database_url(text, "/state")
 
 
 def test_postgresql_without_its_driver_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

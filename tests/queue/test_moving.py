@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import count
 from typing import Any
 
@@ -12,10 +11,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from mailagent.database import alone
 from mailagent.database.engine import for_writing
 from mailagent.queue import moving
-from mailagent.queue.moving import Move, Moved, MoveRefused
+from mailagent.queue.moving import Moved, MoveRefused, abandon, move
 from mailagent.queue.store import Store
 from tests.database.kinds import MakeDatabase, only_postgresql, only_sqlite
 from tests.database.support import Database
@@ -46,9 +44,21 @@ class Site:
         self.here.write(self.ours.start)
         self.there.write(self.theirs.start)
 
-    def move(self, wait: Callable[[int], None] | None = None, back: bool = False) -> Moved:
+    def move(
+        self, wait: Callable[[int], None] = nobody, *, back: bool = False, to: sa.Engine | None = None, name: str = ""
+    ) -> Moved:
+        """Here to there, or C{to} another, called C{name}; or back."""
         one, other = (self.there, self.here) if back else (self.here, self.there)
-        return Move(one.engine, one.reading, other.engine, "there", wait or nobody).run()
+        return move(one.engine, one.reading, to or other.engine, name or ("here" if back else "there"), wait)
+
+    def break_off(self) -> None:
+        """Begin a move that ends ahead of the first message that would be written."""
+
+        def end() -> None:
+            raise Killed
+
+        with pytest.raises(Killed), ahead_of_each_message(self, end):
+            self.move()
 
     def fill(self) -> None:
         """Small, large, tried, ended in part, ended, held, and new."""
@@ -169,6 +179,15 @@ def test_no_more_octets_than_some_are_written_in_one_transaction(site: Site, mon
     assert there == [0, 0, 2, 2, 4]
 
 
+def test_a_message_that_is_swept_away_meanwhile_is_not_counted(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moving, "OCTETS", 1)  # a transaction for each message
+    for number in range(3):
+        site.here.write(site.ours.insert, [message(f"m{number}", "a@x.example")], b"", NOW)
+    with ahead_of_each_message(site, lambda: site.here.execute("DELETE FROM messages WHERE id = 'm2'")):
+        assert site.move() == Moved(2)
+    assert site.here.rows("SELECT id FROM messages") == []
+
+
 @only_sqlite
 def test_a_message_that_the_other_database_cannot_take_stays(site: Site) -> None:
     site.here.write(site.ours.insert, [message(f"m{number}", "a@x.example") for number in range(3)], b"", NOW)
@@ -193,24 +212,24 @@ def test_no_other_move_from_or_to_either_database_begins_meanwhile(site: Site) -
 
 
 @only_sqlite
-def test_a_file_is_not_moved_to_itself(site: Site) -> None:
+def test_a_database_is_not_moved_to_a_copy_of_it(site: Site) -> None:
     site.fill()
-    link = f"{site.here.url.database}-link"
-    os.link(str(site.here.url.database), link)
-    other = for_writing(site.here.url.set(database=link))
-    with pytest.raises(MoveRefused, match="one file"):
-        Move(site.here.engine, site.here.reading, other, "there", nobody).run()
+    copy = f"{site.here.url.database}-copy"
+    with site.here.engine.connect() as connection:
+        connection.connection.execute("VACUUM INTO ?", (copy,))
+    other = for_writing(site.here.url.set(database=copy))
+    with pytest.raises(MoveRefused, match="a copy"):
+        site.move(to=other)
     other.dispose()
     assert site.here.rows("SELECT count(*) FROM messages") == [5]
 
 
 @only_postgresql
-def test_a_database_is_not_moved_to_itself(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alone, "_WAIT", 1)
+def test_a_database_is_not_moved_to_itself(site: Site) -> None:
     site.there.write(site.theirs.insert, [message("m1", "a@x.example")], b"", NOW)
     other = for_writing(site.there.url.update_query_dict({"connect_timeout": "9"}))  # as if by another host's name
     with pytest.raises(MoveRefused, match="one database"):
-        Move(site.there.engine, site.there.reading, other, "there", nobody).run()
+        move(site.there.engine, site.there.reading, other, "there", nobody)
     other.dispose()
     assert site.there.rows("SELECT message_id, state FROM recipients") == [("m1", "queued")]
 
@@ -237,18 +256,73 @@ def test_what_another_has_written_to_the_target_meanwhile_waits_in_one_place_onl
 
 def test_an_unfinished_move_is_finished_before_another_begins(site: Site, make_database: MakeDatabase) -> None:
     site.fill()
-
-    def end() -> None:
-        raise Killed
-
-    with pytest.raises(Killed), ahead_of_each_message(site, end):
-        site.move()
-    with pytest.raises(MoveRefused, match="on its way to there"):
-        Move(site.here.engine, site.here.reading, make_database().engine, "elsewhere", nobody).run()
-    with pytest.raises(MoveRefused, match="on its way to there"):
+    site.break_off()
+    with pytest.raises(MoveRefused, match="on its way to there: finish that move, or --abandon"):
+        site.move(to=another(make_database).engine, name="elsewhere")
+    with pytest.raises(MoveRefused, match="on its way to there: finish that move, or --abandon"):
         site.move(back=True)
     site.move()
     assert site.move(back=True) == Moved(5)
+
+
+def test_an_unfinished_move_is_not_taken_up_to_another_database_of_that_name(
+    site: Site, make_database: MakeDatabase
+) -> None:
+    site.fill()
+    site.break_off()
+    stranger = another(make_database)
+    with pytest.raises(MoveRefused, match="to there, which is another database"):
+        site.move(to=stranger.engine)
+    assert stranger.rows("SELECT id FROM messages") == []
+
+
+def test_an_unfinished_move_is_taken_up_by_another_name_of_the_database(site: Site) -> None:
+    site.fill()
+    before = site.here.rows(WHAT)
+    site.break_off()
+    site.move(name="also there")
+    assert site.there.rows(WHAT) == before
+
+
+@pytest.mark.parametrize(("name", "accepted"), [("there", True), ("elsewhere", False)])
+def test_an_unfinished_move_of_before_databases_had_tokens_goes_by_the_name(
+    site: Site, name: str, accepted: bool
+) -> None:
+    site.fill()
+    site.break_off()
+    site.here.execute("UPDATE recipients SET lease_node = 'there' WHERE lease_node IS NOT NULL")
+    with nullcontext() if accepted else pytest.raises(MoveRefused, match="on its way to there"):
+        site.move(name=name)
+    assert site.there.rows("SELECT count(*) FROM messages") == [5 if accepted else 0]
+
+
+def test_what_is_on_its_way_waits_here_again_where_the_move_is_abandoned(site: Site) -> None:
+    site.fill()
+    before = site.here.rows(WHAT)
+    site.break_off()
+    assert abandon(site.here.engine) == (4, ["there"])
+    assert site.here.rows(WHAT) == before
+    assert abandon(site.here.engine) == (0, [])
+    claimed = {item.message.id for item in site.here.write(site.ours.claim, NOW, 99)}
+    assert claimed == {"large", "old1", "old2"}
+
+
+def test_a_move_at_work_is_not_abandoned(site: Site) -> None:
+    site.here.write(site.ours.insert, [message("m1", "a@x.example")], b"", NOW)
+
+    def meanwhile() -> None:
+        with pytest.raises(MoveRefused, match="at work"):
+            abandon(site.here.engine)
+
+    with ahead_of_each_message(site, meanwhile):
+        assert site.move() == Moved(1)
+
+
+def another(make: MakeDatabase) -> Database:
+    """One that is none of the others, though they may all have begun as copies."""
+    made = make()
+    made.execute("UPDATE identity SET token = 'abc'")
+    return made
 
 
 @contextmanager

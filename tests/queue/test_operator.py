@@ -166,3 +166,12 @@ def test_statistics_count_by_state_destination_and_age(database: Database, store
     assert {least: count for least, count in found.ages.items() if count} == {3600.0: 2}
     assert found.oldest == NOW
     assert [(held.name, held.until, held.reason) for held in found.held] == [("a.example", NOW + 9000, "dead")]
+
+
+@pytest.mark.parametrize("verb", ["retry", "hold", "release", "fail", "drop"])
+def test_what_is_on_its_way_to_another_database_is_left_alone(database: Database, store: Store, verb: str) -> None:
+    put(database, store, message("m1", "a@a.example"))
+    database.execute("UPDATE recipients SET state = 'moving:queued', lease_node = 'abc /srv/new.db'")
+    [(_, text)] = do(database, verb)
+    assert text == "on its way to /srv/new.db: finish that move, or mailagent queue move --abandon"
+    assert database.rows("SELECT state, lease_node FROM recipients") == [("moving:queued", "abc /srv/new.db")]
